@@ -1,0 +1,47 @@
+# make            lists the targets
+# Each target works on a fresh clone: .venv is created as needed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help
+help:
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flushmesh needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+.venv/demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+.venv/dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/demo
+
+.PHONY: demo
+demo: .venv/demo  ## three instances of the settings dashboard, http://127.0.0.1:8001
+	@exec $(BIN)/python examples/settings_app $(ARGS)
+
+.PHONY: test
+test: .venv/dev  ## every test
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: .venv/dev  ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: .venv/dev  ## mypy, strict
+	$(BIN)/mypy
+	cd examples/settings_app && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p . 2>/dev/null || true
+
+.PHONY: proto
+proto: .venv/dev  ## regenerate src/flushmesh/wire from proto/
+	$(BIN)/protoc -I proto --python_out=src --pyi_out=src proto/flushmesh/wire/mesh.proto
+
+.PHONY: install
+install: .venv/dev  ## .venv with everything the targets need

@@ -1,0 +1,40 @@
+"""
+What flushmesh raises.
+
+    FlushmeshError
+    ├── RosterError      also ValueError     the roster file or an option is wrong
+    ├── StartError       also OSError        the node cannot listen
+    ├── MeshClosed       also RuntimeError   used after close()
+    └── RecursiveLoad    also RuntimeError   a loader asks for the key it is loading
+
+Keys and arguments that are wrong raise plain TypeError or ValueError.  What another
+node does wrong is never raised here: its stream is dropped, and that is logged.
+"""
+
+from __future__ import annotations
+
+
+class FlushmeshError(Exception):
+    """The base of everything flushmesh raises on its own."""
+
+
+class RosterError(FlushmeshError, ValueError):
+    """The roster file, or an option it stands for, is wrong; one line says where and what would be right."""
+
+
+class StartError(FlushmeshError, OSError):
+    """The node cannot listen where it was told to."""
+
+
+class MeshClosed(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like concurrent.futures.BrokenExecutor
+    """The mesh was used after close()."""
+
+    def __init__(self, mesh: str) -> None:
+        super().__init__(f'mesh "{mesh}" is closed; a closed mesh cannot be used again, make a new one')
+
+
+class RecursiveLoad(FlushmeshError, RuntimeError):  # noqa: N818 - what happened, like RecursionError
+    """A loader asked for the very key that it is loading."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f'the loader of "{key}" asks the cache for "{key}" itself; call the source of truth instead')

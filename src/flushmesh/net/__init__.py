@@ -1,0 +1,1 @@
+"""The only I/O: one thread, one event loop, which own every gRPC object of a mesh."""

@@ -1,0 +1,67 @@
+"""
+Client: how this node opens a stream to an address, to follow whoever answers.
+
+Each attempt is a channel of its own.  When to try again is the protocol's decision, so
+gRPC's own waiting between attempts never comes into play.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from flushmesh.net.codec import MESSAGE_BYTES_MAX
+from flushmesh.net.server import METHOD, SERVICE
+
+_OPTIONS: Final = [
+    # Peers are near; a proxy meant for the web would break the mesh or leak it.
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    # How long an attempt may take: a host that answers nothing counts as gone after this.
+    ("grpc.min_reconnect_backoff_ms", 3_000),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # A host that vanishes without a word is noticed within fifteen seconds.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
+]
+
+
+class Call:
+    """
+    One stream to *address*.
+
+    Once it has ended, `ending` tells why, and whether the origin refused to serve.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(f"/{SERVICE}/{METHOD}")()
+
+    async def read(self) -> bytes | None:
+        """Return the next message, or None at the end."""
+        data = await self._call.read()
+        return data if isinstance(data, bytes) else None
+
+    async def write(self, data: bytes) -> None:
+        """Send a message, waiting for as long as the stream is not writable."""
+        await self._call.write(data)
+
+    async def ending(self) -> tuple[str, bool]:
+        """Return why the stream ended, and whether it was refused."""
+        if not self._call.done():
+            return "hung up", False
+        code = await self._call.code()
+        details = await self._call.details()
+        if code is grpc.StatusCode.OK:
+            return "it ended the stream", False
+        return details or code.name.lower(), code is grpc.StatusCode.FAILED_PRECONDITION
+
+    async def close(self) -> None:
+        """Cancel whatever is under way and free the connection."""
+        self._call.cancel()
+        await self._channel.close()

@@ -1,0 +1,92 @@
+"""
+Conversation: the exchange on one stream, the same for either end of it.
+
+Sending is pulled from the node and stops while the stream is not writable, so a slow or
+frozen peer holds up nothing but its own stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flushmesh.net.codec import WireError
+from flushmesh.protocol.messages import Leave, Message
+
+
+class Exchange(Protocol):
+    """What a conversation needs of the driver."""
+
+    def next_message(self, link: int) -> Message | None:
+        """Return what is to be sent on *link* next."""
+
+    def encode(self, message: Message) -> bytes:
+        """Return *message* as bytes."""
+
+    def received(self, link: int, message: Message) -> None:
+        """Take what came on *link*."""
+
+    def broken(self, link: int, reason: str) -> None:
+        """End *link* because of what came on it."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """
+    One open stream, called *link*.
+
+    `read` returns None at the stream's end.
+    """
+
+    link: int
+    exchange: Exchange
+    read: Callable[[], Awaitable[bytes | None]]
+    write: Callable[[bytes], Awaitable[None]]
+    decode: Callable[[bytes], Message]
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _hung_up: asyncio.Event = field(default_factory=asyncio.Event)
+    refusal: str | None = None
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._wake.set()
+
+    def hang_up(self, refusal: str | None) -> None:
+        """End the conversation; *refusal* is what the other side is told."""
+        self.refusal = refusal
+        self._hung_up.set()
+
+    async def run(self) -> None:
+        """Exchange messages until either side ends the stream; raise what broke it."""
+        tasks = {asyncio.create_task(part) for part in (self._send(), self._receive(), self._hung_up.wait())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        while True:
+            self._wake.clear()
+            while (message := self.exchange.next_message(self.link)) is not None:
+                await self.write(self.exchange.encode(message))
+                if isinstance(message, Leave):
+                    return
+            await self._wake.wait()
+
+    async def _receive(self) -> None:
+        while not self._hung_up.is_set():
+            data = await self.read()
+            if data is None:
+                return
+            try:
+                message = self.decode(data)
+            except WireError as error:
+                self.exchange.broken(self.link, f"sent {error}")
+            else:
+                self.exchange.received(self.link, message)

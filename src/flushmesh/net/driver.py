@@ -1,0 +1,269 @@
+"""
+Driver: the one thread that does a mesh's I/O.
+
+It owns one event loop and on it every gRPC and zeroconf object.  Into the node it feeds
+what arrives and the time; the node's effects it carries out, or passes to the mesh.
+Application threads meet it in two places only: the lock around the node, and `wake`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from concurrent.futures import Future
+from threading import Lock, Thread, current_thread
+from typing import Final
+
+import grpc
+
+from flushmesh.address import is_loopback
+from flushmesh.discovery import Announcement, Discovery
+from flushmesh.net.client import Call
+from flushmesh.net.codec import Encoder, decode_from_follower, decode_from_origin
+from flushmesh.net.conversation import Conversation
+from flushmesh.net.server import Server, Stream, caller_host
+from flushmesh.protocol.effects import Dial, Effect, HangUp, Met, Wake
+from flushmesh.protocol.messages import Message
+from flushmesh.protocol.node import Node
+
+log = logging.getLogger("flushmesh")
+
+# How a shutdown spends the two seconds it may take: goodbyes first, then whoever is stuck.
+GOODBYE_MAX: Final = 1.0
+GRACE: Final = 0.3
+STOP_MAX: Final = 2.0
+
+
+class Driver:
+    """
+    Runs one node.
+
+    *make_node* is called once the address is known; *on_effect* gets the effects that are
+    not I/O, on the driver's thread, without the lock.
+    """
+
+    def __init__(
+        self,
+        lock: Lock,
+        clock: Callable[[], float],
+        make_node: Callable[[str], Node],
+        on_effect: Callable[[Effect], None],
+    ) -> None:
+        self._lock = lock
+        self._clock = clock
+        self._make_node = make_node
+        self._on_effect = on_effect
+        self._encoder = Encoder()
+        self._conversations: dict[int, Conversation] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._woken = False
+        self.encode = self._encoder.encode
+
+    # From the application's threads.
+
+    def start(self, listen: Sequence[str], discoveries: Sequence[Discovery], *, insecure: bool) -> None:
+        """Start the thread and return once it listens; raise what kept it from that."""
+        self._listen = listen
+        self._discoveries = discoveries
+        self._insecure = insecure
+        started: Future[None] = Future()
+        self._thread = Thread(target=self._run, args=(started,), name="flushmesh", daemon=True)
+        self._thread.start()
+        started.result()
+
+    def wake(self) -> None:
+        """Send what was flushed; many calls in a row are one wake-up."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._wake_all)
+
+    def act_soon(self, effects: Sequence[Effect]) -> None:
+        """Carry out *effects* on the driver's thread."""
+        self._loop.call_soon_threadsafe(self._act, effects)
+
+    def stop(self) -> None:
+        """Say goodbye and end; returns within STOP_MAX seconds, whatever peers do."""
+        try:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        except RuntimeError:
+            return  # The loop has ended already.
+        if current_thread() is not self._thread:
+            self._thread.join(STOP_MAX)
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller runs on the driver's own thread."""
+        return current_thread() is self._thread
+
+    # The thread.
+
+    def _run(self, started: Future[None]) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._main(started))
+        except BaseException as error:  # The thread ends here; whoever waits for its start must hear of it.
+            if not started.done():
+                started.set_exception(error)
+            else:
+                log.exception("the mesh has stopped because of an error in it")
+
+    async def _main(self, started: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        server = Server(self._serve)
+        try:
+            address = await server.start(self._listen)
+            self._node = self._make_node(address)
+            announcement = Announcement(self._node.mesh, self._node.identity.id, address)
+            for discovery in self._discoveries:
+                self._spawn(self._discover(discovery, announcement))
+            self._plan()
+            started.set_result(None)
+            await self._stopping.wait()
+            await self._say_goodbye()
+        finally:
+            await server.stop(GRACE)
+            if self._timer is not None:
+                self._timer.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _say_goodbye(self) -> None:
+        with self._lock:
+            effects = self._node.leave()
+        self._act(effects)
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=GOODBYE_MAX)
+
+    async def _discover(self, discovery: Discovery, announcement: Announcement) -> None:
+        def propose(addresses: Collection[str]) -> None:
+            with self._lock:
+                effects = self._node.propose(discovery.source, addresses, self._clock())
+            self._act(effects)
+            self._plan()
+
+        try:
+            await discovery.run(announcement, propose)
+        except Exception:  # Whatever a discovery dies of, the others and the mesh go on.
+            log.warning("%s finds no more peers", discovery.source, exc_info=True)
+
+    # Streams.
+
+    async def _serve(self, stream: Stream) -> None:
+        """Be the origin of whoever opened *stream*."""
+
+        async def read() -> bytes | None:
+            data = await stream.read()
+            return data if isinstance(data, bytes) else None
+
+        with self._lock:
+            link = self._node.accept(caller_host(stream))
+        conversation = Conversation(link, self, read, stream.write, decode_from_follower)
+        ended = self._loop.create_future()
+        self._serving.add(ended)
+        try:
+            await self._converse(conversation)
+        finally:
+            self._serving.discard(ended)
+            ended.set_result(None)
+            self._closed(link, "the follower went away")
+        if conversation.refusal is not None:
+            await stream.abort(grpc.StatusCode.FAILED_PRECONDITION, conversation.refusal)
+
+    async def _dial(self, link: int, address: str) -> None:
+        """Follow whoever answers at *address*."""
+        if not self._insecure and not is_loopback(address):
+            self._closed(link, "beyond this machine, and the mesh is not insecure", refused=True)
+            return
+        call = Call(address)
+        try:
+            await self._converse(Conversation(link, self, call.read, call.write, decode_from_origin))
+            reason, refused = await call.ending()
+        finally:
+            await call.close()
+        self._closed(link, reason, refused=refused)
+
+    async def _converse(self, conversation: Conversation) -> None:
+        link = conversation.link
+        self._conversations[link] = conversation
+        try:
+            await conversation.run()
+        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            log.debug("stream %d broke", link, exc_info=True)
+        finally:
+            del self._conversations[link]
+
+    def _closed(self, link: int, reason: str, *, refused: bool = False) -> None:
+        with self._lock:
+            effects = self._node.closed(link, reason, self._clock(), refused=refused)
+        self._act(effects)
+        self._plan()
+
+    # What a conversation needs.
+
+    def next_message(self, link: int) -> Message | None:
+        """Return what is to be sent on *link* next."""
+        with self._lock:
+            return self._node.next_message(link, self._clock())
+
+    def received(self, link: int, message: Message) -> None:
+        """Take what came on *link*."""
+        log.debug("%d: %s", link, message)
+        with self._lock:
+            effects = self._node.receive(link, message, self._clock())
+        self._act(effects)
+
+    def broken(self, link: int, reason: str) -> None:
+        """End *link* because of what came on it."""
+        with self._lock:
+            effects = self._node.hang_up(link, reason, self._clock())
+        log.warning("a peer %s; its stream is dropped", reason)
+        self._act(effects)
+
+    # Effects and time.
+
+    def _act(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Wake(link):
+                    if link in self._conversations:
+                        self._conversations[link].wake()
+                case Dial(link, address):
+                    self._spawn(self._dial(link, address))
+                case HangUp(link, refusal):
+                    if link in self._conversations:
+                        self._conversations[link].hang_up(refusal)
+                case _:
+                    self._on_effect(effect)
+                    if isinstance(effect, Met):
+                        self._plan()
+
+    def _wake_all(self) -> None:
+        self._woken = False
+        for conversation in self._conversations.values():
+            conversation.wake()
+
+    def _plan(self) -> None:
+        """Set the timer for what the node does next."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        with self._lock:
+            due = self._node.next_due()
+        if due is not None:
+            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._tick)
+
+    def _tick(self) -> None:
+        with self._lock:
+            effects = self._node.tick(self._clock())
+        self._act(effects)
+        self._plan()
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,122 @@
+"""
+Contacts: the addresses that were proposed, and what came of each.
+
+Whatever finds addresses (a roster, mDNS, another node) proposes them under its own
+name; an address stays as long as anyone proposes it.  An address is dialled whenever
+nobody is followed through it: soon at first, then with a growing delay that is capped,
+because a node that comes up should be met within seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+from zlib import crc32
+
+from flushmesh.protocol.peer import Peer
+
+# mDNS announces an address before the server behind it accepts; the first refusals are normal.
+REDIAL_MIN: Final = 0.2
+REDIAL_MAX: Final = 5.0
+REDIAL_FACTOR: Final = 1.6
+
+
+@dataclass(slots=True)
+class Contact:
+    """
+    One proposed address.
+
+    `node_id` is who answered there last; `mine` is set once this node itself did.
+    """
+
+    address: str
+    sources: set[str] = field(default_factory=set)
+    link: int | None = None
+    peer: Peer | None = None
+    node_id: bytes = b""
+    greeted: bool = False
+    mine: bool = False
+    refusal: str | None = None
+    failures: int = 0
+    due: float = 0.0
+
+
+class Contacts:
+    """
+    The proposed addresses, each at most once.
+
+    *salt* makes the delays of different nodes differ, so that a mesh that starts at
+    once does not dial in step; the same salt always gives the same delays.
+    """
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+        self._contacts: dict[str, Contact] = {}
+        self._links: dict[int, Contact] = {}
+
+    def __iter__(self) -> Iterator[Contact]:
+        return iter(self._contacts.values())
+
+    def of_link(self, link: int) -> Contact | None:
+        """Return the contact that was dialled as *link*, if it still is."""
+        return self._links.get(link)
+
+    def propose(self, source: str, addresses: Iterable[str], now: float) -> None:
+        """Take *addresses* for all that *source* proposes from now on."""
+        proposed = set(addresses)
+        for address in proposed:
+            self.add(source, address, now)
+        for contact in [c for c in self if c.address not in proposed]:
+            self.withdraw(source, contact)
+
+    def add(self, source: str, address: str, now: float) -> None:
+        """Let *source* propose one more address."""
+        contact = self._contacts.setdefault(address, Contact(address, due=now))
+        contact.sources.add(source)
+
+    def hurry(self, address: str, now: float) -> None:
+        """Dial *address* at once: somebody who listens there has just been heard of."""
+        contact = self._contacts[address]
+        contact.failures = 0
+        contact.due = min(contact.due, now)
+
+    def withdraw(self, source: str, contact: Contact) -> None:
+        """Forget *contact* if *source* was the last to propose it; an open stream is kept."""
+        contact.sources.discard(source)
+        if not contact.sources and contact.link is None:
+            self._contacts.pop(contact.address, None)
+
+    def waiting(self, followed: Container[bytes]) -> Iterator[Contact]:
+        """
+        Return the contacts that are to be dialled at their `due` time.
+
+        An address at which a node in *followed* answered is left alone: that node is
+        already followed through another of its addresses.
+        """
+        return (c for c in self if c.link is None and not c.mine and c.node_id not in followed)
+
+    def dialled(self, contact: Contact, link: int) -> None:
+        """Note that *contact* is being dialled as *link*."""
+        contact.link = link
+        contact.greeted = False
+        self._links[link] = contact
+
+    def closed(self, contact: Contact, now: float, refusal: str | None = None) -> None:
+        """Note that the stream of *contact* has ended; plan the next attempt."""
+        if contact.link is not None:
+            self._links.pop(contact.link, None)
+        contact.failures = 0 if contact.peer is not None else contact.failures + 1
+        contact.link = None
+        contact.peer = None
+        contact.refusal = refusal
+        contact.due = now + self._delay(contact)
+        if not contact.sources:
+            self._contacts.pop(contact.address, None)
+
+    def _delay(self, contact: Contact) -> float:
+        grown = REDIAL_MIN * REDIAL_FACTOR ** min(contact.failures, 16)
+        if contact.refusal is not None:
+            grown = REDIAL_MAX
+        spread = crc32(b"%s %s %d" % (self._salt, contact.address.encode(), contact.failures)) / 2**32
+        return min(grown, REDIAL_MAX) * (0.75 + 0.25 * spread)

@@ -1,0 +1,84 @@
+"""
+What the protocol asks of the world: the outputs of `Node`.
+
+Effects are carried out in the order given.  That order is part of the protocol: a
+flush is applied before it is acknowledged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flushmesh.protocol.messages import Flush, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a stream to *address*; from now on it is called *link*."""
+
+    link: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """There is something to send on *link*: ask `Node.next_message` for it."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the stream *link*; a *refusal* is told to the other side in these words."""
+
+    link: int
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Forget what these flushes name; *first* is the sequence of the first."""
+
+    origin: Identity
+    first: int
+    flushes: tuple[Flush, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distrust:
+    """Flushes of *peer* may have been missed."""
+
+    peer: Identity
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A peer has acknowledged more, or is no longer waited for: look at receipts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """This node follows *peer* now."""
+
+    peer: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """This node follows *peer* no longer; it is dialled again unless it *left*."""
+
+    peer: Identity
+    left: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Somebody was turned away, here or there; *who* is an address or a name."""
+
+    who: str
+    reason: str
+
+
+Effect = Dial | Wake | HangUp | Apply | Distrust | Progress | Met | Parted | Refused

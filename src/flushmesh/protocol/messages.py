@@ -1,0 +1,117 @@
+"""
+The messages two nodes exchange, as the rest of the code sees them.
+
+What they look like on the wire is the business of `flushmesh.net.codec` alone.
+Sequences start at 1; 0 stands for "nothing yet".  Clock readings are seconds of the
+clock of the node that took them and mean nothing to anybody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    A node as others know it.
+
+    The id is drawn at start, so it names the incarnation; the name is for people and
+    need not be unique.
+    """
+
+    id: bytes
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Forget a key, all keys with a tag, or a whole cache if neither is given."""
+
+    cache: str
+    key: str | None = None
+    tag: str | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """
+    Opens a stream: who follows, and from where.
+
+    The cursor counts only for the origin whose id is *origin_id*: another one that
+    answers at the same address starts from its beginning.
+    """
+
+    protocol: int
+    mesh: str
+    node: Identity
+    origin_id: bytes
+    cursor: int
+    max_staleness: float | None = None
+    known: tuple[Identity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Accepts a follower."""
+
+    node: Identity
+    head: int
+    known: tuple[Identity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive flushes; none if only an acknowledgement is asked for."""
+
+    first: int
+    flushes: tuple[Flush, ...]
+    acknowledge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """What the follower missed cannot be proven; it continues from *head*."""
+
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks the origin to vouch, and acknowledges everything up to *cursor*."""
+
+    clock: float
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vouch:
+    """Everything the origin knew when the ping arrived was sent before this."""
+
+    clock: float
+    head: int
+    known: tuple[Identity, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Everything up to *cursor* is applied."""
+
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The last message of a clean shutdown."""
+
+    head: int
+
+
+FollowerMessage = Hello | Ping | Ack
+OriginMessage = Welcome | Batch | Truncated | Vouch | Leave
+Message = FollowerMessage | OriginMessage

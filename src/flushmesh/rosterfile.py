@@ -1,0 +1,101 @@
+"""
+The roster file: a mesh's options as TOML, with FLUSHMESH_* variables over it.
+
+Everything that can be wrong with it is one line that names the file and the place, and
+says what would be right.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from flushmesh.errors import RosterError
+from flushmesh.keys import check_name
+from flushmesh.options import CacheOptions, MeshOptions
+
+_KEYS: Final = tuple(field.name for field in fields(MeshOptions))
+_CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions))
+_TRUTH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _list(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _truth(text: str) -> object:
+    # What is neither is refused with the words that the file would get.
+    return _TRUTH.get(text.lower(), text)
+
+
+# How the text of a variable becomes what the file would hold.
+_VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
+    "FLUSHMESH_MESH": ("mesh", str),
+    "FLUSHMESH_NAME": ("name", str),
+    "FLUSHMESH_LISTEN": ("listen", str),
+    "FLUSHMESH_PEERS": ("peers", _list),
+    "FLUSHMESH_MDNS": ("mdns", _truth),
+    "FLUSHMESH_INSECURE": ("insecure", _truth),
+}
+
+
+def read_roster(path: str | os.PathLike[str], environ: Mapping[str, str]) -> MeshOptions:
+    """Return the options that the file at *path* and the variables in *environ* hold; raise RosterError."""
+    try:
+        table: dict[str, object] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RosterError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise RosterError(f"{path}: not UTF-8, as TOML must be") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RosterError(f"{path}: not TOML: {error}") from None
+    overrides = {variable: _VARIABLES[variable] for variable in _VARIABLES if variable in environ}
+    # What a variable overrides does not count in the file, not even as a mistake or a gap.
+    overridden = {key for key, _ in overrides.values()}
+    merged = {key: value for key, value in table.items() if key not in overridden}
+    if "mesh" in overridden:
+        merged["mesh"] = environ["FLUSHMESH_MESH"] or "-"
+    options = _options(merged, str(path))
+    for variable, (key, value_of) in overrides.items():
+        merged[key] = value_of(environ[variable])
+        options = _options(merged, variable)
+    return options
+
+
+def _options(table: Mapping[str, object], blamed: str) -> MeshOptions:
+    try:
+        _check_keys(table, _KEYS, "")
+        if "mesh" not in table:
+            raise ValueError('mesh: missing; write mesh = "name", the same on every node')
+        return MeshOptions(**{**table, "caches": _caches(table.get("caches", {}))})  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise RosterError(f"{blamed}: {error}") from None
+
+
+def _caches(table: object) -> dict[str, CacheOptions]:
+    if not isinstance(table, dict):
+        raise TypeError("caches: one table for each cache, as in [caches.users]")
+    caches = {}
+    for name, options in table.items():
+        check_name(name, "cache")
+        if not isinstance(options, dict):
+            raise TypeError(f"caches.{name}: a table, as in [caches.{name}]")
+        _check_keys(options, _CACHE_KEYS, f"caches.{name}: ")
+        try:
+            caches[name] = CacheOptions(**options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"caches.{name}.{error}") from None
+    return caches
+
+
+def _check_keys(table: Mapping[str, object], known: tuple[str, ...], place: str) -> None:
+    for key in table:
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            hint = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(known)}"
+            raise ValueError(f'{place}unknown key "{key}"; {hint}')

@@ -1,0 +1,277 @@
+"""
+Store: a cache's local content.
+
+A hit takes no lock: it looks into the store's own dict and reads the clock.  Everything
+else happens under one lock that is held for microseconds and never while a loader or
+any other code of the application runs.
+
+What may stay is cachetools' decision: entries also lie in a `TLRUCache`, which is told
+of every entry and tells of every one it lets go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Lock
+from typing import Final, Generic, TypeVar, cast, final
+
+from cachetools import TLRUCache
+
+from flushmesh.flight import Flight, Landing
+
+V = TypeVar("V")
+
+
+@final
+class Miss:
+    """The one value that no loader returns."""
+
+    def __repr__(self) -> str:
+        return "MISS"
+
+
+MISS: Final = Miss()
+
+
+class Entry(Generic[V]):
+    """
+    One item of a store.
+
+    `loaded_at` is when its load *began*: nothing older than that is in it.  `marked` is
+    set by every hit and cleared when eviction passes by.
+    """
+
+    __slots__ = ("expires", "loaded_at", "marked", "value")
+
+    def __init__(self, value: V, loaded_at: float, expires: float) -> None:
+        self.value = value
+        self.loaded_at = loaded_at
+        self.expires = expires
+        self.marked = False
+
+
+class Write:
+    """
+    One write in progress: its key is neither served nor filled until it ends.
+
+    A flush that comes meanwhile revokes it: what the writer wanted to keep may be old.
+    """
+
+    __slots__ = ("began", "key", "revoked")
+
+    def __init__(self, key: str, began: float) -> None:
+        self.key = key
+        self.began = began
+        self.revoked = False
+
+
+class Store(Generic[V]):
+    """
+    The entries and flights of one cache.
+
+    `hits` is counted without a lock: threads that hit together may lose a count.
+    """
+
+    def __init__(self, maxsize: int, ttl: float, clock: Callable[[], float]) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.loads = 0
+        self._clock = clock
+        self._ttl = ttl
+        self._lock = Lock()  # Protects everything below; `_entries` is read without it.
+        self._entries: dict[str, Entry[V]] = {}
+        self._policy: _Policy[V] = _Policy(maxsize, self._entries)
+        self._flights: dict[str, Flight[V]] = {}
+        self._writes: dict[str, list[Write]] = {}
+
+    # The way of a read.
+
+    def get(self, key: str) -> V | Miss:
+        """Return the value of *key* if it is here and may be served."""
+        entry = self._entries.get(key)
+        if entry is not None and self._clock() < entry.expires:
+            entry.marked = True
+            self.hits += 1
+            return entry.value
+        return MISS
+
+    def take_off(self, key: str, *, blocking: bool = False) -> Flight[V] | Future[Landing[V]] | Entry[V]:
+        """
+        Begin to load *key*.
+
+        Return a flight if the caller is to load, a future if somebody else does, or the
+        entry if a load has ended since the caller looked.  With *blocking*, a caller
+        whose own thread runs the other load gets a flight that is revoked from the
+        beginning, because waiting for that load would never end.
+        """
+        with self._lock:
+            now = self._clock()
+            entry = self._entries.get(key)
+            if entry is not None and now < entry.expires:
+                self.hits += 1
+                return entry
+            self.misses += 1
+            running = self._flights.get(key)
+            if running is not None and not (blocking and running.blocks_this_thread()):
+                return running.join_locked()
+            self.loads += 1
+            flight = Flight[V](key, now)
+            self._flights.setdefault(key, flight)
+            return flight
+
+    def fill(self, flight: Flight[V], value: V) -> bool:
+        """Store *value* unless a flush has revoked *flight*; tell whether it was stored."""
+        with self._lock:
+            stored = (
+                self._flights.get(flight.key) is flight
+                and flight.key not in self._writes
+                and self._put_locked(flight.key, value, flight.began)
+            )
+            self._end_locked(flight)
+        flight.land(Landing(value))
+        return stored
+
+    def fail(self, flight: Flight[V], error: BaseException) -> None:
+        """
+        End *flight* without a value.
+
+        An Exception reaches everyone who waits; after anything else (the loading task was
+        cancelled, the thread interrupted) one of them loads instead.
+        """
+        with self._lock:
+            self._end_locked(flight)
+        flight.land(Landing(error=error, abandoned=not isinstance(error, Exception)))
+
+    # The way of a flush.
+
+    def flush(self, key: str) -> bool:
+        """Forget *key*, also what is being loaded for it now; tell whether anything was here."""
+        # A flush can arrive while the loader runs:
+        #
+        #   1: get_or_load(k)  miss, opens a flight
+        #   1: loader          reads the old row
+        #   2:                 commits the new row
+        #   2: flush(k)        drops the entry, revokes the flight
+        #   1: fill            refused: the old row must not outlive the flush
+        with self._lock:
+            return self._flush_locked(key)
+
+    def flush_all(self) -> bool:
+        """Forget everything, also what is being loaded now; tell whether anything was here."""
+        with self._lock:
+            held = bool(self._entries)
+            self._policy.clear()
+            self._flights.clear()
+            for writes in self._writes.values():
+                _revoke(writes)
+            return held
+
+    # The way of a write.
+
+    def begin_write(self, key: str) -> Write:
+        """Forget *key*, and store nothing for it until `end_write`."""
+        with self._lock:
+            self._flush_locked(key)
+            write = Write(key, self._clock())
+            self._writes.setdefault(key, []).append(write)
+            return write
+
+    def end_write(self, write: Write, value: V | Miss) -> None:
+        """Forget *write*'s key again, then keep *value* unless another flush or write came meanwhile."""
+        with self._lock:
+            still_open = self._writes[write.key]
+            still_open.remove(write)
+            keep = not write.revoked and not still_open and not isinstance(value, Miss)
+            self._flush_locked(write.key)
+            if not still_open:
+                del self._writes[write.key]
+            if keep:
+                self._put_locked(write.key, cast(V, value), write.began)
+
+    # Looking inside.
+
+    def keys(self) -> list[str]:
+        """Return the keys that may be served now."""
+        with self._lock:
+            now = self._clock()
+            return [key for key, entry in self._entries.items() if now < entry.expires]
+
+    def holds(self, key: object) -> bool:
+        """Tell whether *key* may be served now, without counting a hit."""
+        entry = self._entries.get(key) if isinstance(key, str) else None
+        return entry is not None and self._clock() < entry.expires
+
+    # The lock is held in everything below.
+
+    def _flush_locked(self, key: str) -> bool:
+        held = self._entries.get(key) is not None
+        if held:
+            del self._policy[key]
+        self._flights.pop(key, None)
+        _revoke(self._writes.get(key, ()))
+        return held
+
+    def _end_locked(self, flight: Flight[V]) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    def _put_locked(self, key: str, value: V, loaded_at: float) -> bool:
+        return self._policy.put(key, Entry(value, loaded_at, loaded_at + self._ttl), self._clock())
+
+
+def _revoke(writes: Iterable[Write]) -> None:
+    for write in writes:
+        write.revoked = True
+
+
+class _Policy(TLRUCache[str, Entry[V]]):
+    """
+    Decides which entries stay, and mends *entries* wherever it lets one go.
+
+    Its time stands still: it is set once for each operation, so that one operation sees
+    one time.
+    """
+
+    def __init__(self, maxsize: int, entries: dict[str, Entry[V]]) -> None:
+        self._now = 0.0
+        self._mended = entries
+        super().__init__(maxsize, ttu=lambda _key, entry, _now: entry.expires, timer=lambda: self._now)
+
+    def put(self, key: str, entry: Entry[V], now: float) -> bool:
+        """Take *entry* in, and let go what must go for it; tell whether it was still fresh at *now*."""
+        self._now = now
+        if now >= entry.expires:
+            return False
+        self[key] = entry
+        self._mended[key] = entry
+        return True
+
+    def __delitem__(self, key: str) -> None:
+        del self._mended[key]
+        # An expired item is deleted too, and only then raises KeyError.
+        with suppress(KeyError):
+            super().__delitem__(key)
+
+    def expire(self, time: float | None = None) -> list[tuple[str, Entry[V]]]:
+        """Let go of what has expired."""
+        expired = list(super().expire(time))
+        for key, _entry in expired:
+            self._mended.pop(key, None)
+        return expired
+
+    def popitem(self) -> tuple[str, Entry[V]]:
+        """Let go of the entry that was longest without a hit, approximately: the second-chance rule."""
+        while True:
+            key, entry = super().popitem()
+            if not entry.marked:
+                return key, entry
+            entry.marked = False
+            self[key] = entry
+            self._mended[key] = entry
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._mended.clear()
+        super().clear()

@@ -1,0 +1,419 @@
+"""The cache, as an application uses it; the mesh is replaced by a list of what was broadcast."""
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flushmesh.cache import Cache
+from flushmesh.errors import MeshClosed, RecursiveLoad
+from flushmesh.options import CacheOptions
+from flushmesh.receipt import Deliveries, Receipt
+from flushmesh.store import Store
+from tests.unit.clock import Clock
+
+
+class Broadcasts:
+    """Stands for the mesh: remembers what was broadcast."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str | None]] = []
+        self.closed = False
+
+    def ensure_started(self) -> None:
+        if self.closed:
+            raise MeshClosed("m")
+
+    def broadcast(self, cache: str, key: str | None) -> Receipt:
+        self.sent.append((cache, key))
+        return Receipt(len(self.sent), Deliveries(lambda _: (), lambda _: None))
+
+
+@pytest.fixture
+def mesh():
+    return Broadcasts()
+
+
+@pytest.fixture
+def cache(mesh):
+    return Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), None)
+
+
+def raising(error):
+    def loader(*_):
+        raise error
+
+    return loader
+
+
+def never():
+    raise AssertionError("this loader must not run")
+
+
+def test_a_miss_loads_and_a_hit_does_not(cache, mesh):
+    """The loader runs once; a fill is told to nobody."""
+    assert cache.get_or_load("k", lambda: "v") == "v"
+    assert cache.get_or_load("k", never) == "v"
+
+    assert cache.get("k") == "v"
+    assert cache.get("other", "default") == "default"
+    assert mesh.sent == []
+
+
+def test_an_error_is_raised_and_the_next_call_loads_again(cache):
+    """A loader that raises stores nothing."""
+    with pytest.raises(LookupError, match="gone"):
+        cache.get_or_load("k", raising(LookupError("gone")))
+
+    assert cache.get_or_load("k", lambda: "v") == "v"
+
+
+def test_flush_forgets_here_and_is_broadcast(cache, mesh):
+    """A flush is local at once and goes to every peer."""
+    cache.get_or_load("k", lambda: "old")
+    receipt = cache.flush("k")
+
+    assert cache.get_or_load("k", lambda: "new") == "new"
+    assert mesh.sent == [("c", "k")]
+    assert receipt.sequence == 1
+
+
+def test_flush_all_forgets_everything(cache, mesh):
+    """A flush of the whole cache has no key."""
+    cache.get_or_load("k", lambda: "old")
+    cache.flush_all()
+
+    assert "k" not in cache
+    assert mesh.sent == [("c", None)]
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "words"),
+    [
+        (42, TypeError, "a key is a str, not int"),
+        (None, TypeError, "a key is a str, not NoneType"),
+        (b"k", TypeError, "a key is a str, not bytes"),
+        ("", ValueError, "cannot be empty"),
+        ("k" * 1025, ValueError, "at most 1024 bytes, this one has 1025"),
+        ("ü" * 513, ValueError, "at most 1024 bytes, this one has 1026"),
+        ("\ud800", ValueError, "encodable as UTF-8"),
+    ],
+)
+def test_a_wrong_key_is_refused_before_anything_changes(cache, mesh, key, error, words):
+    """Every entry point checks its key; nothing is loaded, stored or sent."""
+    calls = [
+        lambda: cache.get(key),
+        lambda: cache.get_or_load(key, never),
+        lambda: asyncio.run(cache.aget_or_load(key, never)),
+        lambda: cache.flush(key),
+        lambda: cache.writing(key),
+        lambda: cache[key],
+        lambda: cache.__setitem__(key, "v"),
+        lambda: cache.__delitem__(key),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=words):
+            call()
+
+    assert key not in cache
+    assert (len(cache), mesh.sent) == (0, [])
+
+
+def test_fifty_threads_load_once(cache):
+    """However many threads miss together, one loads and all get its value."""
+    started, release = threading.Event(), threading.Event()
+    loads = []
+
+    def loader():
+        loads.append(1)
+        started.set()
+        release.wait(5)
+        return "v"
+
+    with ThreadPoolExecutor(50) as pool:
+        results = [pool.submit(cache.get_or_load, "k", loader)]
+        started.wait(5)
+        results += [pool.submit(cache.get_or_load, "k", loader) for _ in range(49)]
+        while cache.info().misses < 50:
+            threading.Event().wait(0.001)
+        release.set()
+        assert {result.result(5) for result in results} == {"v"}
+
+    assert len(loads) == 1
+
+
+def test_fifty_threads_and_fifty_tasks_share_one_load(cache):
+    """Threads and tasks wait for the same load."""
+    loads = []
+
+    async def main():
+        release = asyncio.Event()
+
+        async def loader():
+            loads.append(1)
+            await release.wait()
+            return "v"
+
+        tasks = [asyncio.create_task(cache.aget_or_load("k", loader)) for _ in range(50)]
+        await asyncio.sleep(0)
+        with ThreadPoolExecutor(50) as pool:
+            threads = [asyncio.wrap_future(pool.submit(cache.get_or_load, "k", never)) for _ in range(50)]
+            while cache.info().misses < 100:
+                await asyncio.sleep(0.001)
+            release.set()
+            return await asyncio.gather(*tasks, *threads)
+
+    assert asyncio.run(main()) == ["v"] * 100
+    assert len(loads) == 1
+
+
+def test_every_waiter_gets_the_error(cache):
+    """A load that fails fails for all who wait, threads and tasks."""
+
+    async def main():
+        release = asyncio.Event()
+
+        async def loader():
+            await release.wait()
+            raise LookupError("gone")
+
+        waiting = [asyncio.create_task(cache.aget_or_load("k", loader)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(asyncio.to_thread(cache.get_or_load, "k", never)))
+        while cache.info().misses < 4:
+            await asyncio.sleep(0.001)
+        release.set()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    errors = asyncio.run(main())
+    assert [type(error) for error in errors] == [LookupError] * 4
+    assert cache.get("k") is None
+
+
+def test_cancelling_a_waiting_task_harms_nobody(cache):
+    """The load goes on for the others."""
+
+    async def main():
+        release = asyncio.Event()
+
+        async def loader():
+            await release.wait()
+            return "v"
+
+        first, second, third = [asyncio.create_task(cache.aget_or_load("k", loader)) for _ in range(3)]
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second])
+        release.set()
+        return await first, await third
+
+    assert asyncio.run(main()) == ("v", "v")
+
+
+def test_cancelling_the_loading_task_passes_the_load_on(cache):
+    """One of those who wait loads instead."""
+
+    async def main():
+        async def hang():
+            await asyncio.Event().wait()
+
+        async def loader():
+            return "v"
+
+        first = asyncio.create_task(cache.aget_or_load("k", hang))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(cache.aget_or_load("k", loader))
+        await asyncio.sleep(0)
+        first.cancel()
+        return await second
+
+    assert asyncio.run(main()) == "v"
+
+
+def test_a_sync_call_beside_its_own_loops_load_does_not_deadlock(cache):
+    """A blocking read in the loop that runs the key's load loads for itself, and stores nothing."""
+
+    async def main():
+        async def hang():
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(cache.aget_or_load("k", hang))
+        await asyncio.sleep(0)
+        value = cache.get_or_load("k", lambda: "v")
+        task.cancel()
+        return value
+
+    assert asyncio.run(main()) == "v"
+    assert "k" not in cache
+
+
+def test_a_loader_that_asks_for_its_own_key_is_told(cache):
+    """Waiting for oneself raises instead of hanging."""
+    with pytest.raises(RecursiveLoad, match='loader of "k"'):
+        cache.get_or_load("k", lambda: cache.get_or_load("k", never))
+
+    async def ask():
+        return await asyncio.gather(cache.aget_or_load("k", ask))
+
+    with pytest.raises(RecursiveLoad, match='loader of "k"'):
+        asyncio.run(cache.aget_or_load("k", ask))
+
+
+def test_a_loader_may_ask_for_another_key(cache):
+    """Loads nest."""
+    assert cache.get_or_load("a", lambda: cache.get_or_load("b", lambda: 1) + 1) == 2
+
+
+def test_writing_flushes_on_the_way_out(cache, mesh):
+    """The flush comes after the body, and the receipt is there then."""
+    cache.get_or_load("k", lambda: "old")
+    with cache.writing("k") as write:
+        assert mesh.sent == []
+        assert "k" not in cache
+        write.set("new")
+
+    assert mesh.sent == [("c", "k")]
+    assert write.receipt.sequence == 1
+    assert cache.get_or_load("k", never) == "new"
+
+
+def test_writing_flushes_also_when_the_body_raises(cache, mesh):
+    """A write that failed may have been done all the same: it is flushed, and its value not kept."""
+    with pytest.raises(LookupError), cache.writing("k") as write:
+        write.set("new")
+        raise LookupError
+
+    assert mesh.sent == [("c", "k")]
+    assert "k" not in cache
+
+
+def test_the_mapping_writes(cache, mesh):
+    """Storing and deleting an item flush its key on the peers; reading does not."""
+    cache["k"] = "v"
+    assert (cache["k"], len(cache), list(cache), "k" in cache) == ("v", 1, ["k"], True)
+    del cache["k"]
+    assert (len(cache), mesh.sent) == (0, [("c", "k"), ("c", "k")])
+    with pytest.raises(KeyError):
+        cache["k"]
+
+
+def test_deleting_what_is_not_held_flushes_and_raises(cache, mesh):
+    """The peers may hold it all the same."""
+    with pytest.raises(KeyError):
+        del cache["k"]
+
+    assert mesh.sent == [("c", "k")]
+
+
+def test_the_mapping_has_everything_a_mapping_has(cache):
+    """pop, setdefault, update, items and clear come with MutableMapping."""
+    cache.update({"a": 1, "b": 2})
+    assert cache.setdefault("a", 9) == 1
+    assert cache.pop("a") == 1
+    assert dict(cache.items()) == {"b": 2}
+    cache.clear()
+    assert list(cache) == []
+
+
+def test_cached_functions_keep_their_results(cache):
+    """The wrapper loads once for each key, and looks like the function."""
+    calls = []
+
+    @cache.cached(key="user:{user_id}")
+    def load_user(user_id, verbose=False):
+        """Load a user."""
+        calls.append(user_id)
+        return f"user {user_id}"
+
+    assert [load_user(1), load_user(user_id=1), load_user(2, verbose=True)] == ["user 1", "user 1", "user 2"]
+    assert calls == [1, 2]
+    assert load_user.cache_key(1) == "user:1"
+    assert load_user.cache is cache
+    assert load_user.__wrapped__(1) == "user 1"
+    assert (load_user.__name__, load_user.__doc__) == ("load_user", "Load a user.")
+
+
+def test_cached_functions_are_flushed_by_their_arguments(cache, mesh):
+    """`flush` takes what the function takes."""
+
+    @cache.cached(key="user:{user_id}")
+    def load_user(user_id):
+        return object()
+
+    first = load_user(1)
+    load_user.flush(1)
+
+    assert load_user(1) is not first
+    assert mesh.sent == [("c", "user:1")]
+
+
+def test_cached_coroutine_functions_keep_their_results(cache):
+    """`async def` is decorated alike."""
+    calls = []
+
+    @cache.cached(key="user:{user_id}")
+    async def load_user(user_id):
+        calls.append(user_id)
+        return f"user {user_id}"
+
+    async def main():
+        return [await load_user(1), await load_user(1)]
+
+    assert asyncio.run(main()) == ["user 1", "user 1"]
+    assert calls == [1]
+
+
+def test_cached_methods_bind(cache):
+    """The wrapper of a method gets its `self`."""
+
+    class Users:
+        def __init__(self, prefix):
+            self.prefix = prefix
+
+        @cache.cached(key="{self.prefix}:{user_id}")
+        def load(self, user_id):
+            return f"{self.prefix} {user_id}"
+
+    assert [Users("a").load(1), Users("b").load(1)] == ["a 1", "b 1"]
+
+
+def test_a_closed_mesh_serves_nobody(cache, mesh):
+    """After close, whatever would touch the mesh raises."""
+    mesh.closed = True
+    for call in (
+        lambda: cache.get("k"),
+        lambda: cache.get_or_load("k", never),
+        lambda: cache.flush("k"),
+        lambda: cache.flush_all(),
+        lambda: cache.writing("k"),
+    ):
+        with pytest.raises(MeshClosed, match='mesh "m" is closed'):
+            call()
+
+
+def test_a_hook_that_raises_harms_nothing(mesh, caplog):
+    """What on_flushed raises is logged; the flush was applied before."""
+    cache = Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), raising(LookupError("oops")))
+    cache["k"] = "v"
+    cache._store.get("k")
+
+    with caplog.at_level("ERROR", "flushmesh"):
+        cache.apply("k", None, "peer", 1)
+
+    assert "k" not in cache
+    assert "on_flushed" in caplog.text
+
+
+def test_a_hook_is_told_what_was_flushed(mesh):
+    """on_flushed gets the key, the origin, the sequence, and whether anything was held."""
+    told = []
+    cache = Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), told.append)
+    cache["k"] = "v"
+    cache.apply("k", None, "peer", 7)
+    cache.apply(None, None, "peer", 8)
+
+    assert [(f.cache, f.key, f.tag, f.origin, f.sequence, f.held) for f in told] == [
+        ("c", "k", None, "peer", 7, True),
+        ("c", None, None, "peer", 8, False),
+    ]

@@ -1,0 +1,72 @@
+"""Keys and key templates."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flushmesh.keys import KeyTemplate, check_name
+
+
+def load(tenant, user, *, verbose=False):
+    """Stand for any function."""
+
+
+def test_a_template_fills_in_arguments():
+    """Positional, named and default arguments alike."""
+    template = KeyTemplate("{tenant}:user:{user}:{verbose}", load)
+
+    assert template("t", 1) == template(user=1, tenant="t") == "t:user:1:False"
+
+
+def test_attributes_and_items_can_be_named():
+    """Fields reach into arguments as str.format does."""
+
+    class User:
+        id = 7
+
+    assert KeyTemplate("{tenant[name]}/{user.id}", load)({"name": "t"}, User()) == "t/7"
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("user:{user_id}", r'load has no parameter "user_id"; it has: tenant, user, verbose'),
+        ("user:{}", r'no parameter ""'),
+        ("user:{0}", r'no parameter "0"'),
+        ("user:{user!r}", "takes no format"),
+        ("user:{user:>5}", "takes no format"),
+        ("{tenant}{user}", "put text between two fields"),
+    ],
+)
+def test_a_wrong_template_is_refused_when_decorating(template, words):
+    """A template that cannot work says so at once, and what would."""
+    with pytest.raises(TypeError, match=words):
+        KeyTemplate(template, load)
+
+
+@given(st.lists(st.text(st.sampled_from("a:%-3A"), min_size=0, max_size=4), min_size=4, max_size=4))
+def test_different_texts_never_give_one_key(texts):
+    """Whatever the values contain, two calls share a key only if their arguments are the same."""
+    template = KeyTemplate("user:{tenant}:{user}", load)
+    tenant, user, other_tenant, other_user = texts
+
+    same = (tenant, user) == (other_tenant, other_user)
+    assert (template(tenant, user) == template(other_tenant, other_user)) is same
+
+
+def test_an_ordinary_value_stands_as_it_is():
+    """The key of a one-field template is what one would write by hand."""
+    assert KeyTemplate("user:{user}", load)("t", "a:b%c") == "user:a:b%c"
+
+
+def test_a_key_that_grows_too_long_is_refused():
+    """The bound on keys holds for templates too."""
+    with pytest.raises(ValueError, match="at most 1024 bytes"):
+        KeyTemplate("user:{user}", load)("t", "x" * 2000)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, 5])
+def test_names_are_bounded(name):
+    """A name is a str of 1 to 128 bytes."""
+    with pytest.raises((ValueError, TypeError)):
+        check_name(name, "cache")
