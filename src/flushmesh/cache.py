@@ -240,6 +240,14 @@ class Cache(MutableMapping[str, V], Generic[V]):
             except Exception:
                 log.exception('on_flushed of cache "%s" failed', self.name)
 
+    def trust(self, at: float) -> None:
+        """Note that at the time *at* nothing was missing here."""
+        self._store.trusted_at = at
+
+    def distrust(self, since: float | None) -> None:
+        """Let every entry run out, see `Store.distrust`."""
+        self._store.distrust(since)
+
     def forget(self) -> None:
         """Empty this cache here, and tell nobody."""
         self._store.flush_all()

@@ -11,25 +11,35 @@ from __future__ import annotations
 import asyncio
 import atexit
 import dataclasses
-import logging
 import os
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from flushmesh.address import is_loopback, is_wildcard, split
 from flushmesh.cache import Cache
+from flushmesh.clock import clock
 from flushmesh.errors import MeshClosed
 from flushmesh.hooks import OnFlushed
 from flushmesh.keys import check_name
-from flushmesh.options import LISTEN_DEFAULT, MAXSIZE_DEFAULT, TTL_DEFAULT, CacheOptions, MeshOptions
-from flushmesh.protocol.effects import Apply, Distrust, Effect, Met, Parted, Progress, Refused
+from flushmesh.logbook import note
+from flushmesh.options import (
+    LISTEN_DEFAULT,
+    MAXSIZE_DEFAULT,
+    STALENESS_DEFAULT,
+    TTL_DEFAULT,
+    CacheOptions,
+    MeshOptions,
+    ping_interval,
+)
+from flushmesh.protocol.effects import Apply, Distrust, Effect, Progress, Trust
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX, Journal
 from flushmesh.protocol.messages import Flush, Identity
-from flushmesh.protocol.node import PEERS_MAX, Node, NodeOptions
-from flushmesh.receipt import Deliveries, Receipt
+from flushmesh.protocol.node import Node, NodeOptions
+from flushmesh.protocol.peer import Peer
+from flushmesh.protocol.peers import PEERS_MAX
+from flushmesh.receipt import Deliveries, Delivery, Receipt
 from flushmesh.rosterfile import read_roster
 from flushmesh.status import MeshState, MeshStatus, PeerStatus
 from flushmesh.store import Store
@@ -37,8 +47,6 @@ from flushmesh.store import Store
 if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
     from flushmesh.net.driver import Driver
-
-log = logging.getLogger("flushmesh")
 
 ROSTER_DEFAULT: Final = "flushmesh.toml"
 _ID_BYTES: Final = 16
@@ -60,6 +68,8 @@ class Mesh:
         peers: Sequence[str] = (),
         mdns: bool | None = None,
         insecure: bool = False,
+        max_staleness: float | None = STALENESS_DEFAULT,
+        lost_after: float | Literal["auto"] | None = "auto",
         journal_flushes_max: int = JOURNAL_FLUSHES_MAX,
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
         peers_max: int = PEERS_MAX,
@@ -70,12 +80,24 @@ class Mesh:
 
         Only nodes of the same *mesh* talk to each other; *name* is this node's, for people.
         It listens on the first free port of *listen*, and looks for others at *peers* and,
-        if there are none or *mdns* says so, by multicast.  What *caches* says of a cache goes
+        if there are none or *mdns* says so, by multicast.  No hit is older than *max_staleness*
+        seconds, whatever is lost or breaks; None leaves that to the caches' ttl.  What *caches* says of a cache goes
         before what `cache` is called with.  Raises ValueError or TypeError that names the
         option; see `MeshOptions` for the others.
         """
         self.options = MeshOptions(
-            mesh, name, listen, peers, mdns, insecure, journal_flushes_max, journal_bytes_max, peers_max, caches or {}
+            mesh=mesh,
+            name=name,
+            listen=listen,
+            peers=peers,
+            mdns=mdns,
+            insecure=insecure,
+            max_staleness=max_staleness,
+            lost_after=lost_after,
+            journal_flushes_max=journal_flushes_max,
+            journal_bytes_max=journal_bytes_max,
+            peers_max=peers_max,
+            caches=caches or {},
         )
         self._state = MeshState.NEW
         self._life = RLock()  # Protects `_state` and `_caches`; held while starting and closing.
@@ -83,7 +105,8 @@ class Mesh:
         self._caches: dict[str, Cache[Any]] = {}
         self._node: Node | None = None
         self._driver: Driver | None = None
-        self._deliveries = Deliveries(self._missing, self._ask)
+        self._deliveries = Deliveries(self._delivery, self._ask)
+        self._staleness_min = self.options.staleness
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str] = ROSTER_DEFAULT, *, name: str = "") -> Self:
@@ -105,23 +128,28 @@ class Mesh:
         *,
         maxsize: int = MAXSIZE_DEFAULT,
         ttl: float = TTL_DEFAULT,
+        max_staleness: float | Literal["mesh"] | None = "mesh",
         on_flushed: OnFlushed | None = None,
     ) -> Cache[Any]:
         """
         Return the cache *name*, made at the first call.
 
-        *maxsize* is in entries, *ttl* in seconds from the beginning of a load.  *on_flushed*
+        *maxsize* is in entries, *ttl* in seconds from the beginning of a load, *max_staleness*
+        in seconds and at most the mesh's, None if both are to have no bound.  *on_flushed*
         is called after each flush that came from a peer, on the mesh's own thread: it must be
         quick, and may use the cache but not wait for a receipt.  Raises ValueError if the
         cache exists with other options.
         """
         check_name(name, "cache")
-        options = self.options.caches.get(name) or CacheOptions(maxsize, ttl)
+        options = self.options.caches.get(name) or CacheOptions(maxsize, ttl, max_staleness)
+        staleness = self.options.staleness_of(options)
         with self._life:
             cache = self._caches.get(name)
             if cache is None:
-                store = Store[Any](options.maxsize, options.ttl, time.monotonic)
+                store = Store[Any](options.maxsize, options.ttl, clock, staleness)
                 cache = self._caches[name] = Cache(name, store, self, options, on_flushed)
+                self._staleness_min = min(self._staleness_min, staleness)
+                self._bring_up_to_date(cache)
             elif cache.options != options:
                 raise ValueError(f'cache "{name}" exists already, with {cache.options}')
             elif on_flushed is not None and on_flushed is not cache.on_flushed:
@@ -138,17 +166,16 @@ class Mesh:
         MeshClosed after `close`.
         """
         with self._life:
-            if self._state is MeshState.RUNNING:
+            if self._driver is not None:
                 return
             if self._state is MeshState.CLOSED:
                 raise MeshClosed(self.options.mesh)
             # Here and not above: importing gRPC starts what a process that forks must not have.
             from flushmesh.net.driver import Driver
 
-            driver = Driver(self._lock, time.monotonic, self._make_node, self._carry_out)
+            driver = Driver(self._lock, clock, self._make_node, self._carry_out)
             driver.start(self.options.listen_addresses, self._discoveries(), insecure=self.options.insecure)
             self._driver = driver
-            self._state = MeshState.RUNNING
             atexit.register(self.close)
 
     def close(self) -> None:
@@ -186,30 +213,27 @@ class Mesh:
         """Return what this node knows of itself and its peers, at this moment."""
         node = self._node
         if node is None:
-            return MeshStatus(self.options.mesh, self.options.node_name(), "", "", self._state, 0, (), {})
+            return MeshStatus(self.options.mesh, self.options.node_name(), "", "", self._state, 0, None, "", (), {})
+        now = clock()
         with self._lock:
-            peers = tuple(
-                PeerStatus(
-                    name=peer.identity.name,
-                    node_id=peer.identity.id.hex(),
-                    address=peer.identity.address,
-                    state=peer.state,
-                    cursor=peer.cursor,
-                    acknowledged=peer.acknowledged,
-                )
-                for peer in node.peers.values()
+            return MeshStatus(
+                mesh=node.mesh,
+                name=node.identity.name,
+                node_id=node.identity.id.hex(),
+                address=node.identity.address,
+                state=self._state if self._state is MeshState.CLOSED else MeshState(node.trust.phase),
+                head=node.journal.head,
+                proof_age=now - node.trust.at,
+                running_out=node.why(now),
+                peers=tuple(_peer_status(peer, now) for peer in sorted(node.peers, key=_by_name)),
+                refusals={contact.address: contact.refusal for contact in node.contacts if contact.refusal},
             )
-            refusals = {contact.address: contact.refusal for contact in node.contacts if contact.refusal}
-            me, head = node.identity, node.journal.head
-        return MeshStatus(
-            self.options.mesh, me.name, me.id.hex(), me.address, self._state, head, _by_name(peers), refusals
-        )
 
     # What a cache needs.
 
     def ensure_started(self) -> None:
         """Start if that has not happened yet; raise MeshClosed once closed."""
-        if self._state is not MeshState.RUNNING:
+        if self._driver is None:
             self.start()
 
     def broadcast(self, cache: str, key: str | None) -> Receipt:
@@ -224,11 +248,11 @@ class Mesh:
                 raise MeshClosed(self.options.mesh)
             sequence = node.flush(Flush(cache, key))
         driver.wake()
-        return Receipt(sequence, self._deliveries)
+        return Receipt(sequence, clock(), self._deliveries)
 
     # What the driver needs, on its thread.
 
-    def _make_node(self, address: str) -> Node:
+    def _make_node(self, address: str, sources: Mapping[str, float]) -> Node:
         options = self.options
         if is_wildcard(address):
             # Peers complete it with the host they see this node at.
@@ -237,7 +261,9 @@ class Mesh:
             options.mesh,
             Identity(secrets.token_bytes(_ID_BYTES), options.node_name(), address),
             Journal(options.journal_flushes_max, options.journal_bytes_max),
-            NodeOptions(peers_max=options.peers_max),
+            NodeOptions(options.staleness, options.lost_seconds, options.peers_max, sources),
+            clock(),
+            ping_interval(self._staleness_min),
         )
         return self._node
 
@@ -255,32 +281,47 @@ class Mesh:
         return discoveries
 
     def _carry_out(self, effect: Effect) -> None:
+        note(effect)
+        caches = list(self._caches.values())
         match effect:
             case Apply(origin, first, flushes):
                 for sequence, flush in enumerate(flushes, first):
                     cache = self._caches.get(flush.cache)
                     if cache is not None:
                         cache.apply(flush.key, flush.tag, origin.name, sequence)
+            case Trust(at):
+                for cache in caches:
+                    cache.trust(at)
+            case Distrust(since=since):
+                for cache in caches:
+                    cache.distrust(since)
             case Progress():
                 self._deliveries.progress()
-            case Met(peer):
-                log.info("following %s at %s", peer.name, peer.address)
-            case Parted(peer, left, reason):
-                log.info("%s %s: %s", peer.name, "left" if left else "is out of reach", reason)
-            case Distrust(peer, reason):
-                log.warning("flushes of %s may have been missed, all caches are emptied: %s", peer.name, reason)
-                for cache in list(self._caches.values()):
-                    cache.forget()
-            case Refused(who, reason):
-                log.warning("no connection with %s: %s", who, reason)
+
+    def _bring_up_to_date(self, cache: Cache[Any]) -> None:
+        """Tell a cache that is made while the mesh runs what the others know, and the node what it demands."""
+        node = self._node
+        if node is not None:
+            with self._lock:
+                node.ping_interval = ping_interval(self._staleness_min)
+                cache.trust(node.trust.at)
 
     # What receipts need.
 
-    def _missing(self, sequence: int) -> tuple[str, ...]:
+    def _delivery(self, receipt: Receipt) -> Delivery:
         if self._node is None:
-            return ()
+            return Delivery()
+        acknowledged, fenced, missing = [], [], []
         with self._lock:
-            return tuple(identity.name for identity in self._node.missing(sequence))
+            now = clock()
+            for peer in self._node.peers:
+                if peer.has_applied(receipt.sequence):
+                    acknowledged.append(peer.identity.name)
+                elif peer.fenced(receipt.sequence, receipt.flushed_at, now):
+                    fenced.append(peer.identity.name)
+                else:
+                    missing.append(peer.identity.name)
+        return Delivery(tuple(acknowledged), tuple(fenced), tuple(missing))
 
     def _ask(self, sequence: int) -> None:
         driver = self._driver
@@ -293,5 +334,19 @@ class Mesh:
         driver.act_soon(effects)
 
 
-def _by_name(peers: tuple[PeerStatus, ...]) -> tuple[PeerStatus, ...]:
-    return tuple(sorted(peers, key=lambda peer: (peer.name, peer.node_id)))
+def _by_name(peer: Peer) -> tuple[str, bytes]:
+    return peer.identity.name, peer.identity.id
+
+
+def _peer_status(peer: Peer, now: float) -> PeerStatus:
+    return PeerStatus(
+        name=peer.identity.name,
+        node_id=peer.identity.id.hex(),
+        address=peer.identity.address,
+        state=peer.state,
+        cursor=peer.cursor,
+        lag=peer.head - peer.cursor,
+        acknowledged=peer.acknowledged,
+        vouch_age=now - peer.vouched if peer.vouched_once else None,
+        round_trip=peer.round_trip,
+    )

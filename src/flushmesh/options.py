@@ -10,12 +10,13 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from math import inf
+from typing import Final, Literal
 
 from flushmesh.address import expand, is_loopback
 from flushmesh.keys import check_name
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX
-from flushmesh.protocol.node import PEERS_MAX
+from flushmesh.protocol.peers import PEERS_MAX
 
 # This machine only, any free port: what a mesh without a word of configuration can safely do.
 LISTEN_DEFAULT: Final = "127.0.0.1:0"
@@ -24,6 +25,13 @@ LISTEN_DEFAULT: Final = "127.0.0.1:0"
 MAXSIZE_DEFAULT: Final = 10_000
 TTL_DEFAULT: Final = 300.0
 
+# Long enough that a pause or a cut of seconds costs nothing, short enough to be promised.
+STALENESS_DEFAULT: Final = 30.0
+LOST_AFTER_MIN: Final = 120.0
+
+PING_INTERVAL_MIN: Final = 0.2
+PING_INTERVAL_MAX: Final = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
@@ -31,10 +39,13 @@ class CacheOptions:
     What a cache can be told.
 
     *maxsize* is in entries, *ttl* in seconds from the beginning of the load.
+    *max_staleness* is in seconds, at most the mesh's own, which "mesh" stands for; None
+    turns the bound off.
     """
 
     maxsize: int = MAXSIZE_DEFAULT
     ttl: float = TTL_DEFAULT
+    max_staleness: float | Literal["mesh"] | None = "mesh"
 
     def __post_init__(self) -> None:
         _check_type("maxsize", self.maxsize, int)
@@ -43,6 +54,8 @@ class CacheOptions:
             raise ValueError(f"maxsize: a cache holds at least 1 entry, not {self.maxsize}")
         if not self.ttl > 0:
             raise ValueError(f"ttl: seconds, more than 0, not {self.ttl}; math.inf for no end")
+        if self.max_staleness != "mesh":
+            _check_duration("max_staleness", self.max_staleness)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,11 @@ class MeshOptions:
     *mdns* None means: only if no *peers* are given.  *journal_flushes_max* and
     *journal_bytes_max* bound what a peer can catch up on after it was away; beyond them
     it forgets what it holds.  *peers_max* bounds the memory that peers can cost.
+
+    *max_staleness* is how many seconds a hit may be older than the last proof that it was
+    current; None turns the bound off.  *lost_after* is how many seconds without a word
+    from a peer it takes to give it up, None for ever; "auto" is two minutes, or twice
+    *max_staleness* if that is more.
     """
 
     mesh: str
@@ -61,6 +79,8 @@ class MeshOptions:
     peers: Sequence[str] = ()
     mdns: bool | None = None
     insecure: bool = False
+    max_staleness: float | None = STALENESS_DEFAULT
+    lost_after: float | Literal["auto"] | None = "auto"
     journal_flushes_max: int = JOURNAL_FLUSHES_MAX
     journal_bytes_max: int = JOURNAL_BYTES_MAX
     peers_max: int = PEERS_MAX
@@ -73,12 +93,29 @@ class MeshOptions:
         _check_type("listen", self.listen, str)
         _check_type("mdns", self.mdns, bool, type(None))
         _check_type("insecure", self.insecure, bool)
+        self._check_limits()
+        if isinstance(self.peers, str) or not isinstance(self.peers, Sequence):
+            raise TypeError(f"peers: a list of addresses, not {_kind(self.peers)}")
+        self._check_reach()
+        for name, cache in self.caches.items():
+            try:
+                self.staleness_of(cache)
+            except ValueError as error:
+                raise ValueError(f"caches.{name}.{error}") from None
+
+    def _check_limits(self) -> None:
         for limit in ("journal_flushes_max", "journal_bytes_max", "peers_max"):
             _check_type(limit, getattr(self, limit), int)
             if getattr(self, limit) < 1:
                 raise ValueError(f"{limit}: at least 1, not {getattr(self, limit)}")
-        if isinstance(self.peers, str) or not isinstance(self.peers, Sequence):
-            raise TypeError(f"peers: a list of addresses, not {_kind(self.peers)}")
+        _check_duration("max_staleness", self.max_staleness)
+        if self.lost_after == "auto":
+            return
+        _check_duration("lost_after", self.lost_after)
+        if self.lost_seconds < self.staleness < inf:
+            raise ValueError(f"lost_after: at least max_staleness, {self.staleness:g}, not {self.lost_after:g}")
+
+    def _check_reach(self) -> None:
         for place, addresses in self._places():
             for address in addresses:
                 if not self.insecure and not is_loopback(address):
@@ -98,6 +135,29 @@ class MeshOptions:
         return tuple(address for place, addresses in self._places()[1:] for address in addresses)
 
     @property
+    def staleness(self) -> float:
+        """`max_staleness` in seconds; infinite if it is off."""
+        return inf if self.max_staleness is None else self.max_staleness
+
+    @property
+    def lost_seconds(self) -> float:
+        """`lost_after` in seconds; infinite if no peer is ever given up."""
+        if self.lost_after == "auto":
+            return LOST_AFTER_MIN if self.staleness == inf else max(LOST_AFTER_MIN, 2 * self.staleness)
+        return inf if self.lost_after is None else self.lost_after
+
+    def staleness_of(self, cache: CacheOptions) -> float:
+        """Return the bound of one cache in seconds; raise ValueError if it is beyond the mesh's."""
+        if cache.max_staleness == "mesh":
+            return self.staleness
+        staleness = inf if cache.max_staleness is None else cache.max_staleness
+        if staleness > self.staleness:
+            # A receipt is fenced when no peer can serve anything older, and peers know each
+            # other's bound from the first message on.
+            raise ValueError(f"max_staleness: at most the mesh's, {self.staleness:g}, not {staleness:g}")
+        return staleness
+
+    @property
     def uses_mdns(self) -> bool:
         """Whether peers are looked for by mDNS."""
         return self.mdns if self.mdns is not None else not self.peers
@@ -115,6 +175,22 @@ class MeshOptions:
         return places
 
 
+def ping_interval(staleness: float) -> float:
+    """
+    Return how many seconds lie between two pings of a node with this `max_staleness`.
+
+    A tenth of it keeps the proof young with two lost pings to spare; never so often that it
+    costs, never so rarely that acknowledgements linger.
+    """
+    return min(max(staleness / 10, PING_INTERVAL_MIN), PING_INTERVAL_MAX)
+
+
+def _check_duration(place: str, seconds: object) -> None:
+    _check_type(place, seconds, int, float, type(None))
+    if isinstance(seconds, int | float) and not seconds > 0:
+        raise ValueError(f"{place}: seconds, more than 0, not {seconds}; inf for no end")
+
+
 def _expand(place: str, text: str, *, any_port: bool = False) -> tuple[str, ...]:
     try:
         return expand(text, any_port=any_port)
@@ -128,7 +204,7 @@ _KINDS: Final = {str: "a string", int: "a whole number", float: "a number", bool
 def _check_type(place: str, value: object, *kinds: type) -> None:
     """Raise TypeError unless *value* is of one of *kinds*; a bool is no number."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        wanted = next(_KINDS[kind] for kind in reversed(kinds) if kind in _KINDS)
+        wanted = [_KINDS[kind] for kind in kinds if kind in _KINDS][-1]
         raise TypeError(f"{place}: {wanted}, not {_kind(value)}")
 
 

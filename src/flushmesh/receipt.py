@@ -1,7 +1,7 @@
 """
 Receipt: what a flush returns; it tells which peers have applied the flush.
 
-A receipt is two words of memory.  Only when somebody waits for it are the peers asked to
+A receipt is three words of memory.  Only when somebody waits for it are the peers asked to
 acknowledge at once, and only then does a future exist.
 """
 
@@ -20,29 +20,45 @@ class Outcome(StrEnum):
     """How far a flush has come."""
 
     ACKNOWLEDGED = "acknowledged"
+    FENCED = "fenced"
     PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How far a flush has come; *missing* names the peers that have not acknowledged it."""
+    """
+    How far a flush has come, by the names of the peers.
 
-    outcome: Outcome
+    *acknowledged* have applied it.  *fenced* have not said so, but can no longer serve
+    anything older, by this node's own clock.  *missing* are the others.
+    """
+
+    acknowledged: tuple[str, ...] = ()
+    fenced: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """PENDING while anybody is missing, else FENCED if anybody is fenced, else ACKNOWLEDGED."""
+        if self.missing:
+            return Outcome.PENDING
+        return Outcome.FENCED if self.fenced else Outcome.ACKNOWLEDGED
 
 
 class Receipt:
     """
-    Stands for one flush; *sequence* is its place in this node's journal.
+    Stands for one flush; `sequence` is its place in this node's journal, `flushed_at` when it
+    was made, on this node's clock.
 
     Wait for it from any thread, or await it in any event loop.  Neither ever raises for a
     slow peer.
     """
 
-    __slots__ = ("_deliveries", "sequence")
+    __slots__ = ("_deliveries", "flushed_at", "sequence")
 
-    def __init__(self, sequence: int, deliveries: Deliveries) -> None:
+    def __init__(self, sequence: int, flushed_at: float, deliveries: Deliveries) -> None:
         self.sequence = sequence
+        self.flushed_at = flushed_at
         self._deliveries = deliveries
 
     def __repr__(self) -> str:
@@ -50,12 +66,13 @@ class Receipt:
 
     def wait(self, timeout: float | None = None) -> Delivery:
         """
-        Block until every peer has applied the flush, at most *timeout* seconds.
+        Block until every peer has applied the flush or is fenced, at most *timeout* seconds.
 
-        A mesh without peers has nobody to wait for.  Raises RuntimeError on the mesh's own
+        A mesh without peers has nobody to wait for; neither is a peer that leaves, or is given
+        up.  Raises RuntimeError on the mesh's own
         thread (in `on_flushed`), where the answer could never arrive.
         """
-        waiter = self._deliveries.watch(self.sequence)
+        waiter = self._deliveries.watch(self)
         try:
             return waiter.result(timeout)
         except FutureTimeout:
@@ -67,7 +84,7 @@ class Receipt:
         return self._arrive().__await__()
 
     async def _arrive(self) -> Delivery:
-        waiter = self._deliveries.watch(self.sequence)
+        waiter = self._deliveries.watch(self)
         try:
             return await asyncio.wrap_future(waiter)
         finally:
@@ -78,22 +95,22 @@ class Deliveries:
     """
     Everybody who waits for receipts of one mesh.
 
-    *missing* names the peers that lack a sequence, *ask* has them acknowledge it at once.
+    *delivery* tells how far a flush has come, *ask* has the peers acknowledge it at once.
     """
 
-    def __init__(self, missing: Callable[[int], tuple[str, ...]], ask: Callable[[int], None]) -> None:
-        self._missing = missing
+    def __init__(self, delivery: Callable[[Receipt], Delivery], ask: Callable[[int], None]) -> None:
+        self._delivery = delivery
         self._ask = ask
         self._lock = Lock()  # Protects `_waiters` and `_closed`.
-        self._waiters: dict[Future[Delivery], int] = {}
+        self._waiters: dict[Future[Delivery], Receipt] = {}
         self._closed = False
 
-    def watch(self, sequence: int) -> Future[Delivery]:
-        """Return a future of how the flush *sequence* is delivered."""
+    def watch(self, receipt: Receipt) -> Future[Delivery]:
+        """Return a future of how the flush of *receipt* is delivered."""
         waiter: Future[Delivery] = Future()
-        self._ask(sequence)
+        self._ask(receipt.sequence)
         with self._lock:
-            self._waiters[waiter] = sequence
+            self._waiters[waiter] = receipt
             closed = self._closed
         if closed:
             self.settle(waiter)
@@ -102,11 +119,11 @@ class Deliveries:
         return waiter
 
     def progress(self) -> None:
-        """Look again: a peer has acknowledged more, or is no longer waited for."""
+        """Look again: a peer has acknowledged more, is fenced, or is no longer waited for."""
         with self._lock:
             waiters = list(self._waiters.items())
-        for waiter, sequence in waiters:
-            if not self._missing(sequence):
+        for waiter, receipt in waiters:
+            if not self._delivery(receipt).missing:
                 self.settle(waiter)
 
     def close(self) -> None:
@@ -120,8 +137,7 @@ class Deliveries:
     def settle(self, waiter: Future[Delivery]) -> None:
         """Tell *waiter* what is known now, unless it has been told already."""
         with self._lock:
-            sequence = self._waiters.pop(waiter, None)
+            receipt = self._waiters.pop(waiter, None)
         # Whoever comes second finds it gone.  A task that was cancelled cancels its future.
-        if sequence is not None and waiter.set_running_or_notify_cancel():
-            missing = self._missing(sequence)
-            waiter.set_result(Delivery(Outcome.PENDING if missing else Outcome.ACKNOWLEDGED, missing))
+        if receipt is not None and waiter.set_running_or_notify_cancel():
+            waiter.set_result(self._delivery(receipt))

@@ -28,6 +28,13 @@ def _list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _truth(text: str) -> object:
     # What is neither is refused with the words that the file would get.
     return _TRUTH.get(text.lower(), text)
@@ -39,6 +46,7 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "FLUSHMESH_NAME": ("name", str),
     "FLUSHMESH_LISTEN": ("listen", str),
     "FLUSHMESH_PEERS": ("peers", _list),
+    "FLUSHMESH_MAX_STALENESS": ("max_staleness", _number),
     "FLUSHMESH_MDNS": ("mdns", _truth),
     "FLUSHMESH_INSECURE": ("insecure", _truth),
 }

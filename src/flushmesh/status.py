@@ -2,29 +2,35 @@
 Status: what a mesh knows of itself, at one moment.
 
 Frozen: a status is read, compared and serialised, and never changes under the reader.
+`str(status)` is a table for people.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class MeshState(StrEnum):
-    """Where a mesh is in its life."""
+    """Where a mesh is in its life; a joining one serves as a joined one does, on its own loads alone."""
 
     NEW = "new"
-    RUNNING = "running"
+    JOINING = "joining"
+    JOINED = "joined"
+    LEAVING = "leaving"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
     """
-    One peer, as this node sees it.
+    One peer, as this node sees it; durations in seconds.
 
-    *state* is "dialling" or "following"; *cursor* the sequence of its journal applied
-    here, *acknowledged* the sequence of this node's journal applied there.
+    *state* is "dialling" or "following".  *cursor* is the sequence of its journal applied
+    here, *lag* how many flushes it is known to be ahead of that; *acknowledged* the sequence
+    of this node's journal applied there.  *vouch_age* is the age of its last vouch and
+    *round_trip* what that took, None before the first.
     """
 
     name: str
@@ -32,15 +38,20 @@ class PeerStatus:
     address: str
     state: str
     cursor: int
+    lag: int
     acknowledged: int
+    vouch_age: float | None
+    round_trip: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class MeshStatus:
     """
-    This node and its peers.
+    This node and its peers; durations in seconds.
 
     *address* is empty until the node listens, *head* the sequence of its newest flush.
+    *proof_age* is how long ago it is certain that nothing was missing from anybody, None
+    before the start; *running_out* says why entries run out, or nothing if they do not.
     *refusals* holds, for each address whose node would not serve this one, the reason.
     """
 
@@ -50,5 +61,33 @@ class MeshStatus:
     address: str
     state: MeshState
     head: int
+    proof_age: float | None
+    running_out: str
     peers: tuple[PeerStatus, ...]
     refusals: dict[str, str]
+
+    def __str__(self) -> str:
+        proof = "nothing is proven yet" if self.proof_age is None else f"proof {_seconds(self.proof_age)} old"
+        where = self.address or "no address"
+        lines = [f"{self.name} of {self.mesh}, {self.state}, at {where}, head {self.head}, {proof}"]
+        if self.running_out:
+            lines.append(f"entries are running out: {self.running_out}")
+        rows = [_HEADINGS, *map(_row, self.peers)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines += [f"refused by {address}: {reason}" for address, reason in self.refusals.items()]
+        return "\n".join(lines)
+
+
+_HEADINGS: Final = ("PEER", "ADDRESS", "STATE", "CURSOR", "LAG", "ACKNOWLEDGED", "VOUCH", "ROUND TRIP")
+
+
+def _row(peer: PeerStatus) -> tuple[str, ...]:
+    counts = (str(peer.cursor), str(peer.lag), str(peer.acknowledged))
+    return (peer.name, peer.address, peer.state, *counts, _seconds(peer.vouch_age), _seconds(peer.round_trip))
+
+
+def _seconds(duration: float | None) -> str:
+    if duration is None:
+        return "-"
+    return f"{duration:.1f} s" if duration >= 1 else f"{duration * 1000:.1f} ms"

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
+from math import inf
+from random import random
 from threading import Lock
 from typing import Final, Generic, TypeVar, cast, final
 
@@ -39,17 +41,23 @@ class Entry(Generic[V]):
     """
     One item of a store.
 
-    `loaded_at` is when its load *began*: nothing older than that is in it.  `marked` is
-    set by every hit and cleared when eviction passes by.
+    `loaded_at` is when its load *began*: nothing older than that is in it.  `bound` is how
+    many seconds it may be served after it was last proven current.  `marked` is set by
+    every hit and cleared when eviction passes by.
     """
 
-    __slots__ = ("expires", "loaded_at", "marked", "value")
+    __slots__ = ("bound", "expires", "loaded_at", "marked", "value")
 
-    def __init__(self, value: V, loaded_at: float, expires: float) -> None:
+    def __init__(self, value: V, loaded_at: float, expires: float, bound: float) -> None:
         self.value = value
         self.loaded_at = loaded_at
         self.expires = expires
+        self.bound = bound
         self.marked = False
+
+    def serves(self, trusted_at: float, now: float) -> bool:
+        """Tell whether this may be served at *now*, given that nothing was missing at *trusted_at*."""
+        return now < self.expires and now < max(self.loaded_at, trusted_at) + self.bound
 
 
 class Write:
@@ -72,14 +80,29 @@ class Store(Generic[V]):
     The entries and flights of one cache.
 
     `hits` is counted without a lock: threads that hit together may lose a count.
+
+    `trusted_at` is the time by which nothing that any peer had flushed was missing here;
+    whoever moves it has applied or distrusted before everything that the move rests on.
+    *max_staleness* is how many seconds an entry is served after that time, or after its own
+    load; infinite turns the bound off.  *random* draws numbers from 0 to 1.
     """
 
-    def __init__(self, maxsize: int, ttl: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        maxsize: int,
+        ttl: float,
+        clock: Callable[[], float],
+        max_staleness: float = inf,
+        random: Callable[[], float] = random,
+    ) -> None:
+        self.trusted_at = -inf
         self.hits = 0
         self.misses = 0
         self.loads = 0
         self._clock = clock
         self._ttl = ttl
+        self._max_staleness = max_staleness
+        self._random = random
         self._lock = Lock()  # Protects everything below; `_entries` is read without it.
         self._entries: dict[str, Entry[V]] = {}
         self._policy: _Policy[V] = _Policy(maxsize, self._entries)
@@ -90,11 +113,19 @@ class Store(Generic[V]):
 
     def get(self, key: str) -> V | Miss:
         """Return the value of *key* if it is here and may be served."""
+        # No lock is held here, so the order matters.  The other side removes or distrusts
+        # entries first and moves `trusted_at` last: whoever sees the later proof sees what it
+        # rests on.  The clock comes last: a thread may be stopped between any two lines, and
+        # time that passes then must count.
+        trusted_at = self.trusted_at
         entry = self._entries.get(key)
-        if entry is not None and self._clock() < entry.expires:
-            entry.marked = True
-            self.hits += 1
-            return entry.value
+        if entry is not None:
+            now = self._clock()
+            proven = max(trusted_at, entry.loaded_at)
+            if now < entry.expires and now < proven + entry.bound:
+                entry.marked = True
+                self.hits += 1
+                return entry.value
         return MISS
 
     def take_off(self, key: str, *, blocking: bool = False) -> Flight[V] | Future[Landing[V]] | Entry[V]:
@@ -109,7 +140,7 @@ class Store(Generic[V]):
         with self._lock:
             now = self._clock()
             entry = self._entries.get(key)
-            if entry is not None and now < entry.expires:
+            if entry is not None and entry.serves(self.trusted_at, now):
                 self.hits += 1
                 return entry
             self.misses += 1
@@ -163,10 +194,25 @@ class Store(Generic[V]):
         with self._lock:
             held = bool(self._entries)
             self._policy.clear()
-            self._flights.clear()
-            for writes in self._writes.values():
-                _revoke(writes)
+            self._revoke_all_locked()
             return held
+
+    def distrust(self, since: float | None) -> None:
+        """
+        Let every entry run out: flushes may have been missed *since* then.
+
+        Each ends its own bound after *since*, or after its load if that was later or *since*
+        is None.  What is being loaded now is not stored.  With an infinite bound nothing
+        would run out, so everything is forgotten.
+        """
+        if self._max_staleness == inf:
+            self.flush_all()
+            return
+        with self._lock:
+            for entry in self._entries.values():
+                start = entry.loaded_at if since is None else max(entry.loaded_at, since)
+                entry.expires = min(entry.expires, start + entry.bound)
+            self._revoke_all_locked()
 
     # The way of a write.
 
@@ -196,12 +242,12 @@ class Store(Generic[V]):
         """Return the keys that may be served now."""
         with self._lock:
             now = self._clock()
-            return [key for key, entry in self._entries.items() if now < entry.expires]
+            return [key for key, entry in self._entries.items() if entry.serves(self.trusted_at, now)]
 
     def holds(self, key: object) -> bool:
         """Tell whether *key* may be served now, without counting a hit."""
         entry = self._entries.get(key) if isinstance(key, str) else None
-        return entry is not None and self._clock() < entry.expires
+        return entry is not None and entry.serves(self.trusted_at, self._clock())
 
     # The lock is held in everything below.
 
@@ -213,12 +259,19 @@ class Store(Generic[V]):
         _revoke(self._writes.get(key, ()))
         return held
 
+    def _revoke_all_locked(self) -> None:
+        self._flights.clear()
+        for writes in self._writes.values():
+            _revoke(writes)
+
     def _end_locked(self, flight: Flight[V]) -> None:
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 
     def _put_locked(self, key: str, value: V, loaded_at: float) -> bool:
-        return self._policy.put(key, Entry(value, loaded_at, loaded_at + self._ttl), self._clock())
+        # Entries that were loaded together do not run out together.
+        bound = self._max_staleness * (0.5 + 0.5 * self._random())
+        return self._policy.put(key, Entry(value, loaded_at, loaded_at + self._ttl, bound), self._clock())
 
 
 def _revoke(writes: Iterable[Write]) -> None:

@@ -96,14 +96,14 @@ def test_an_origin_sends_each_flush_once():
     journal = Journal()
     origin = Origin(b"follower", sent=0)
     journal.append(Flush("c", "a"))
-    first = origin.next_message(journal, leaving=False)
+    first = origin.next_message(journal, tuple, leaving=False)
     journal.append(Flush("c", "b"))
-    second = origin.next_message(journal, leaving=False)
+    second = origin.next_message(journal, tuple, leaving=False)
 
     assert isinstance(first, Batch)
     assert isinstance(second, Batch)
     assert (keys(first), keys(second)) == (["a"], ["b"])
-    assert origin.next_message(journal, leaving=False) is None
+    assert origin.next_message(journal, tuple, leaving=False) is None
 
 
 def test_an_origin_says_goodbye_last_and_once():
@@ -112,7 +112,7 @@ def test_an_origin_says_goodbye_last_and_once():
     origin = Origin(b"follower", sent=0)
     journal.append(Flush("c", "a"))
 
-    messages = [origin.next_message(journal, leaving=True) for _ in range(3)]
+    messages = [origin.next_message(journal, tuple, leaving=True) for _ in range(3)]
     assert isinstance(messages[0], Batch)
     assert messages[1:] == [Leave(1), None]
 
@@ -124,8 +124,8 @@ def test_a_slow_follower_is_told_that_the_journal_moved_on():
     for key in "abc":
         journal.append(Flush("c", key))
 
-    assert origin.next_message(journal, leaving=False) == Truncated(3)
+    assert origin.next_message(journal, tuple, leaving=False) == Truncated(3)
     journal.append(Flush("c", "d"))
-    batch = origin.next_message(journal, leaving=False)
+    batch = origin.next_message(journal, tuple, leaving=False)
     assert isinstance(batch, Batch)
     assert (batch.first, keys(batch)) == (4, ["d"])

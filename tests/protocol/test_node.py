@@ -14,9 +14,7 @@ def test_nodes_of_one_roster_follow_each_other():
     _, members = joined("a", "b", "c")
 
     for member in members:
-        assert {peer.identity.name for peer in member.node.peers.values()} == {"a", "b", "c"} - {
-            member.node.identity.name
-        }
+        assert member.known == {"a", "b", "c"} - {member.node.identity.name}
         assert all(member.follows(other) for other in members if other is not member)
 
 
@@ -103,7 +101,7 @@ def test_a_restarted_node_is_followed_from_its_beginning():
 
     assert b.applied[-1].key == "first of the new"
     assert len(b.distrusted) == 1
-    assert {peer.identity.id for peer in b.node.peers.values()} == {b"another-id------"}
+    assert [peer.identity.id for peer in b.node.peers] == [b"another-id------"]
 
 
 def test_leaving_costs_nobody_anything():
@@ -114,9 +112,9 @@ def test_leaving_costs_nobody_anything():
     world.settle()
 
     assert [flush.key for flush in b.applied] == ["last words"]
-    assert b.node.peers == {}
+    assert b.known == set()
     assert b.distrusted == []
-    assert [effect.left for effect in b.effects if isinstance(effect, Parted)] == [True]
+    assert [effect.gone for effect in b.effects if isinstance(effect, Parted)] == [True]
 
 
 def test_a_goodbye_with_flushes_missing_is_distrusted():
@@ -127,7 +125,7 @@ def test_a_goodbye_with_flushes_missing_is_distrusted():
     world.carry(b, b.node.receive(link, Leave(head=7), world.now))
 
     assert len(b.distrusted) == 1
-    assert a.node.identity.id not in b.node.peers
+    assert b.known == set()
 
 
 def test_an_unreachable_node_is_dialled_again_at_most_five_seconds_apart():
@@ -153,7 +151,7 @@ def test_another_mesh_is_refused_on_both_sides_in_words():
     words = 'this is a node of the mesh "shop", not of "blog"'
     assert Refused("b", words) in a.effects
     assert Refused("a:1", words) in b.effects
-    assert a.node.peers == b.node.peers == {}
+    assert a.known == b.known == set()
 
 
 def test_a_refusal_is_reported_once():
@@ -198,7 +196,7 @@ def test_what_cannot_be_served_is_refused(hello, words):
     effects = a.node.receive(a.node.accept("b"), Hello(**fields), world.now)
 
     assert words in str(effects[0].refusal)
-    assert a.node.peers == {}
+    assert a.known == set()
 
 
 def test_a_gap_ends_the_stream_and_changes_nothing():
@@ -210,8 +208,8 @@ def test_a_gap_ends_the_stream_and_changes_nothing():
 
     assert not any(isinstance(effect, Apply) for effect in effects)
     assert isinstance(effects[0], HangUp)
-    assert b.node.peers[a.node.identity.id].cursor == 0
-    assert b.node.peers[a.node.identity.id].state is State.DIALLING
+    assert b.peer(a).cursor == 0
+    assert b.peer(a).state is State.DIALLING
 
 
 def test_flushes_applied_already_are_skipped():
@@ -231,7 +229,7 @@ def test_flushes_applied_already_are_skipped():
 def test_a_message_out_of_place_ends_the_stream():
     """What cannot come where it comes is refused, whoever sends it."""
     world, (a, b) = joined("a", "b")
-    serving = b.node.peers[a.node.identity.id].serving_link
+    serving = b.peer(a).serving_link
     following = next(contact.link for contact in b.node.contacts if contact.address == "a:1")
 
     for link, message in ((serving, Welcome(a.node.identity, 0)), (following, Ack(1))):
@@ -244,13 +242,13 @@ def test_acknowledgement_is_asked_for_and_given_after_application():
     """A peer that is asked acknowledges what it has applied, at once and not before."""
     world, (a, b) = joined("a", "b")
     sequence = a.flush("k")
-    assert a.node.missing(sequence) == (b.node.identity,)
+    assert a.missing(sequence) == {"b"}
     world.log.clear()
 
     world.carry(a, a.node.ask(sequence))
     world.settle()
 
-    assert a.node.missing(sequence) == ()
+    assert a.missing(sequence) == set()
     assert Progress() in a.effects
     kinds = [type(message) for _, _, message in world.log]
     assert kinds == [Batch, Ack]
@@ -268,7 +266,7 @@ def test_acknowledgement_is_asked_for_after_the_batch_has_gone():
     world.settle()
 
     assert [message for _, _, message in world.log] == [Batch(2, (), acknowledge=True), Ack(1)]
-    assert a.node.missing(sequence) == ()
+    assert a.missing(sequence) == set()
     assert b.applied
 
 
@@ -284,7 +282,7 @@ def test_an_acknowledgement_is_asked_for_again_after_a_reconnect():
         world.carry(member, member.node.tick(world.now))
     world.settle()
 
-    assert a.node.missing(sequence) == ()
+    assert a.missing(sequence) == set()
 
 
 def test_pings_acknowledge_without_being_asked():
@@ -294,7 +292,7 @@ def test_pings_acknowledge_without_being_asked():
     world.settle()
     world.run(1.2)
 
-    assert a.node.missing(sequence) == ()
+    assert a.missing(sequence) == set()
     assert any(isinstance(message, Ping) and message.cursor == 1 for _, _, message in world.log)
 
 
@@ -302,25 +300,24 @@ def test_a_peer_cannot_acknowledge_what_was_not_sent():
     """An acknowledgement beyond what the stream has carried counts for what it has carried."""
     world, (a, b) = joined("a", "b")
     sequence = a.flush("k")
-    link = a.node.peers[b.node.identity.id].serving_link
+    link = a.peer(b).serving_link
 
     a.node.receive(link, Ack(99), world.now)
 
-    assert a.node.missing(sequence) == (b.node.identity,)
+    assert a.missing(sequence) == {"b"}
 
 
 def test_a_full_node_refuses_more_peers():
     """The bound on peers holds, and is told in words."""
     world = World()
-    a = world.add("a")
-    object.__setattr__(a.node.options, "peers_max", 1)
+    a = world.add("a", peers_max=1)
     b, c = world.add("b"), world.add("c")
     world.propose(b, "a")
     world.settle()
     world.propose(c, "a")
     world.settle()
 
-    assert [peer.identity.name for peer in a.node.peers.values()] == ["b"]
+    assert a.known == {"b"}
     assert any(isinstance(effect, Refused) and "1 peers already" in effect.reason for effect in c.effects)
 
 

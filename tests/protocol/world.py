@@ -2,12 +2,13 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from flushmesh.protocol.effects import Apply, Dial, Distrust, Effect, HangUp, Wake
 from flushmesh.protocol.journal import Journal
 from flushmesh.protocol.messages import Flush, Identity, Message
 from flushmesh.protocol.node import Node, NodeOptions
-from flushmesh.protocol.peer import State
+from flushmesh.protocol.peer import Peer, State
 
 
 @dataclass
@@ -23,11 +24,23 @@ class Member:
 
     @property
     def distrusted(self) -> list[Distrust]:
-        return [effect for effect in self.effects if isinstance(effect, Distrust)]
+        """What was distrusted because of a peer, not because joining has ended."""
+        return [effect for effect in self.effects if isinstance(effect, Distrust) and effect.peer is not None]
 
     def follows(self, other: "Member") -> bool:
-        peer = self.node.peers.get(other.node.identity.id)
-        return peer is not None and peer.state is State.FOLLOWING
+        return self.peer(other) is not None and self.peer(other).state is State.FOLLOWING
+
+    def peer(self, other: "Member") -> Peer | None:
+        """Return what this node knows of the other."""
+        return self.node.peers.get(other.node.identity.id)
+
+    @property
+    def known(self) -> set[str]:
+        return {peer.identity.name for peer in self.node.peers}
+
+    def missing(self, sequence: int) -> set[str]:
+        """Return who has not acknowledged *sequence*."""
+        return {peer.identity.name for peer in self.node.peers if not peer.has_applied(sequence)}
 
     def flush(self, key: str) -> int:
         return self.node.flush(Flush("c", key))
@@ -45,14 +58,16 @@ class World:
         self.members: dict[str, Member] = {}
         self.streams: dict[tuple[str, int], tuple[str, int]] = {}
         self.cut: set[frozenset[str]] = set()
+        self.dark: set[str] = set()
         self.log: list[tuple[str, str, Message]] = []
         self._todo: deque[tuple[str, Effect]] = deque()
 
-    def add(self, name: str, *, mesh: str = "m", node_id: bytes = b"", journal: int = 1000) -> Member:
+    def add(self, name: str, *, mesh: str = "m", node_id: bytes = b"", journal: int = 1000, **options: Any) -> Member:
         """Add a node that listens at `name:1`; one of that name that was there before is gone without a word."""
         identity = Identity(node_id or name.encode().ljust(16, b"-"), name, f"{name}:1")
         self.crash(name)
-        member = self.members[name] = Member(Node(mesh, identity, Journal(journal), NodeOptions(ping_interval=1.0)))
+        node = Node(mesh, identity, Journal(journal), NodeOptions(**options), self.now, ping_interval=1.0)
+        member = self.members[name] = Member(node)
         return member
 
     def crash(self, name: str) -> None:
@@ -106,7 +121,8 @@ class World:
         own = member.node.identity.name
         other = self.members.get(name)
         if other is None or frozenset({own, name}) in self.cut:
-            self.carry(member, member.node.closed(link, "connection refused", self.now))
+            silent = other is not None or name in self.dark
+            self.carry(member, member.node.closed(link, "connection refused", self.now, silent=silent))
             return
         far = (name, other.node.accept(own))
         self.streams[own, link] = far
@@ -135,10 +151,10 @@ class World:
                 self.carry(member, member.node.closed(link, reason, self.now, refused=told))
 
 
-def joined(*names: str, journal: int = 1000) -> tuple[World, list[Member]]:
+def joined(*names: str, journal: int = 1000, **options: Any) -> tuple[World, list[Member]]:
     """Return a world of nodes that follow each other."""
     world = World()
-    members = [world.add(name, journal=journal) for name in names]
+    members = [world.add(name, journal=journal, **options) for name in names]
     for member in members:
         world.propose(member, *names)
     world.run(1.0)

@@ -22,9 +22,15 @@ class Announcement:
 
 
 class Discovery(Protocol):
-    """Finds addresses; *source* names it in logs and status."""
+    """
+    Finds addresses.
+
+    *source* names it in logs and status.  *settles_after* is how many seconds after the
+    start its proposals count as complete; 0 if its first one does.
+    """
 
     source: str
+    settles_after: float
 
     async def run(self, announcement: Announcement, propose: Callable[[Collection[str]], None]) -> None:
         """

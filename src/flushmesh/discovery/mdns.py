@@ -32,6 +32,8 @@ class Mdns:
     """
 
     source = "mdns"
+    # Announcements are repeated over the first second; whoever is there has been heard by then.
+    settles_after = 2.0
 
     def __init__(self, interfaces: Collection[str]) -> None:
         self._interfaces = list(interfaces)

@@ -11,6 +11,7 @@ class Roster:
     """Proposes the same addresses for ever."""
 
     source = "roster"
+    settles_after = 0.0
 
     def __init__(self, addresses: Collection[str]) -> None:
         self._addresses = addresses

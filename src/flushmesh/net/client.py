@@ -7,20 +7,25 @@ gRPC's own waiting between attempts never comes into play.
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
 import grpc.aio
 
+from flushmesh.address import split
 from flushmesh.net.codec import MESSAGE_BYTES_MAX
 from flushmesh.net.server import METHOD, SERVICE
+
+# How long an attempt may take: a host that answers nothing counts as gone after this.
+CONNECT_MAX: Final = 3.0
 
 _OPTIONS: Final = [
     # Peers are near; a proxy meant for the web would break the mesh or leak it.
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
-    # How long an attempt may take: a host that answers nothing counts as gone after this.
-    ("grpc.min_reconnect_backoff_ms", 3_000),
+    ("grpc.min_reconnect_backoff_ms", int(CONNECT_MAX * 1000)),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     # A host that vanishes without a word is noticed within fifteen seconds.
     ("grpc.keepalive_time_ms", 10_000),
@@ -29,6 +34,33 @@ _OPTIONS: Final = [
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """Why an address is not worth a call; *silent* if nothing came back at all."""
+
+    reason: str
+    silent: bool
+
+
+async def knock(address: str) -> Nobody | None:
+    """
+    Try whether anybody listens at *address*.
+
+    A roster with port ranges names many addresses where nobody is.  A refused connection
+    says so at the price of two packets, and unlike an error of gRPC tells it from silence.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_MAX):
+            _, writer = await asyncio.open_connection(*split(address))
+    except TimeoutError:
+        return Nobody(f"no answer within {CONNECT_MAX:g} s", silent=True)
+    except OSError as error:
+        refused = isinstance(error, ConnectionRefusedError)
+        return Nobody((error.strerror or str(error)).lower(), silent=not refused)
+    writer.close()
+    return None
 
 
 class Call:

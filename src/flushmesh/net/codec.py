@@ -8,6 +8,7 @@ breaks a bound ends its stream.  Nothing received is ever evaluated or unpickled
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf, isfinite
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -24,6 +25,7 @@ from flushmesh.protocol.messages import (
     Identity,
     Leave,
     Message,
+    News,
     OriginMessage,
     Ping,
     Truncated,
@@ -74,8 +76,9 @@ def _encode(message: Message) -> bytes:
                 node=_node(message.node),
                 origin_id=message.origin_id,
                 cursor=message.cursor,
-                max_staleness=message.max_staleness or 0.0,
-                known=map(_node, message.known),
+                max_staleness=_seconds(message.max_staleness),
+                lost_after=_seconds(message.lost_after),
+                known=map(_news, message.known),
             )
             return wire.FollowerMessage(hello=hello).SerializeToString()
         case Ping(clock, cursor):
@@ -83,7 +86,7 @@ def _encode(message: Message) -> bytes:
         case Ack(cursor):
             return wire.FollowerMessage(ack=wire.Ack(cursor=cursor)).SerializeToString()
         case Welcome(node, head, known):
-            welcome = wire.Welcome(node=_node(node), head=head, known=map(_node, known))
+            welcome = wire.Welcome(node=_node(node), head=head, known=map(_news, known))
             return wire.OriginMessage(welcome=welcome).SerializeToString()
         case Batch(first, flushes, acknowledge):
             batch = wire.Batch(first=first, flushes=map(_flush, flushes), acknowledge=acknowledge)
@@ -91,7 +94,7 @@ def _encode(message: Message) -> bytes:
         case Truncated(head):
             return wire.OriginMessage(truncated=wire.Truncated(head=head)).SerializeToString()
         case Vouch(clock, head, nodes):
-            vouch = wire.Vouch(clock=clock, head=head, known=map(_node, nodes or ()), known_changed=nodes is not None)
+            vouch = wire.Vouch(clock=clock, head=head, known=map(_news, nodes or ()), known_changed=nodes is not None)
             return wire.OriginMessage(vouch=vouch).SerializeToString()
         case Leave(head):
             return wire.OriginMessage(leave=wire.Leave(head=head)).SerializeToString()
@@ -99,6 +102,10 @@ def _encode(message: Message) -> bytes:
 
 def _node(identity: Identity) -> wire.Node:
     return wire.Node(id=identity.id, name=identity.name, address=identity.address)
+
+
+def _news(news: News) -> wire.News:
+    return wire.News(node=_node(news.node), reached=news.reached)
 
 
 def _flush(flush: Flush) -> wire.Flush:
@@ -118,10 +125,13 @@ def decode_from_follower(data: bytes) -> FollowerMessage:
                 node=_identity(hello.node),
                 origin_id=hello.origin_id,
                 cursor=hello.cursor,
-                max_staleness=hello.max_staleness or None,
-                known=_identities(hello.known),
+                max_staleness=_duration(hello.max_staleness),
+                lost_after=_duration(hello.lost_after),
+                known=_decode_news(hello.known),
             )
         case "ping":
+            if not isfinite(message.ping.clock):
+                raise WireError(f"a clock that reads {message.ping.clock}")
             return Ping(message.ping.clock, message.ping.cursor)
         case "ack":
             return Ack(message.ack.cursor)
@@ -135,7 +145,7 @@ def decode_from_origin(data: bytes) -> OriginMessage:
     match message.WhichOneof("kind"):
         case "welcome":
             welcome = message.welcome
-            return Welcome(_identity(welcome.node), welcome.head, _identities(welcome.known))
+            return Welcome(_identity(welcome.node), welcome.head, _decode_news(welcome.known))
         case "batch":
             batch = message.batch
             if len(batch.flushes) > BATCH_FLUSHES_MAX or batch.first < 1:
@@ -145,7 +155,7 @@ def decode_from_origin(data: bytes) -> OriginMessage:
             return Truncated(message.truncated.head)
         case "vouch":
             vouch = message.vouch
-            return Vouch(vouch.clock, vouch.head, _identities(vouch.known) if vouch.known_changed else None)
+            return Vouch(vouch.clock, vouch.head, _decode_news(vouch.known) if vouch.known_changed else None)
         case "leave":
             return Leave(message.leave.head)
     raise WireError("a message of an unknown kind; is the other node of a newer version?")
@@ -168,8 +178,19 @@ def _decode_flush(flush: wire.Flush) -> Flush:
     )
 
 
-def _identities(nodes: Iterable[wire.Node]) -> tuple[Identity, ...]:
-    return tuple(map(_identity, nodes))
+def _decode_news(known: Iterable[wire.News]) -> tuple[News, ...]:
+    return tuple(News(_identity(news.node), news.reached) for news in known)
+
+
+def _seconds(duration: float) -> float:
+    return 0.0 if duration == inf else duration
+
+
+def _duration(seconds: float) -> float:
+    """Return a duration of the wire, where 0 stands for no end."""
+    if not 0 <= seconds < inf:
+        raise WireError(f"a duration of {seconds} seconds")
+    return seconds or inf
 
 
 def _identity(node: wire.Node) -> Identity:

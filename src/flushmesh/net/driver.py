@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Lock, Thread, current_thread
 from typing import Final
@@ -19,7 +19,7 @@ import grpc
 
 from flushmesh.address import is_loopback
 from flushmesh.discovery import Announcement, Discovery
-from flushmesh.net.client import Call
+from flushmesh.net.client import Call, knock
 from flushmesh.net.codec import Encoder, decode_from_follower, decode_from_origin
 from flushmesh.net.conversation import Conversation
 from flushmesh.net.server import Server, Stream, caller_host
@@ -47,7 +47,7 @@ class Driver:
         self,
         lock: Lock,
         clock: Callable[[], float],
-        make_node: Callable[[str], Node],
+        make_node: Callable[[str, Mapping[str, float]], Node],
         on_effect: Callable[[Effect], None],
     ) -> None:
         self._lock = lock
@@ -116,11 +116,12 @@ class Driver:
         server = Server(self._serve)
         try:
             address = await server.start(self._listen)
-            self._node = self._make_node(address)
+            sources = {discovery.source: discovery.settles_after for discovery in self._discoveries}
+            self._node = self._make_node(address, sources)
             announcement = Announcement(self._node.mesh, self._node.identity.id, address)
             for discovery in self._discoveries:
                 self._spawn(self._discover(discovery, announcement))
-            self._plan()
+            self._tick()
             started.set_result(None)
             await self._stopping.wait()
             await self._say_goodbye()
@@ -179,13 +180,17 @@ class Driver:
         if not self._insecure and not is_loopback(address):
             self._closed(link, "beyond this machine, and the mesh is not insecure", refused=True)
             return
+        nobody = await knock(address)
+        if nobody is not None:
+            self._closed(link, nobody.reason, silent=nobody.silent)
+            return
         call = Call(address)
         try:
             await self._converse(Conversation(link, self, call.read, call.write, decode_from_origin))
             reason, refused = await call.ending()
         finally:
             await call.close()
-        self._closed(link, reason, refused=refused)
+        self._closed(link, reason, refused=refused, silent=not refused)
 
     async def _converse(self, conversation: Conversation) -> None:
         link = conversation.link
@@ -197,9 +202,9 @@ class Driver:
         finally:
             del self._conversations[link]
 
-    def _closed(self, link: int, reason: str, *, refused: bool = False) -> None:
+    def _closed(self, link: int, reason: str, *, refused: bool = False, silent: bool = False) -> None:
         with self._lock:
-            effects = self._node.closed(link, reason, self._clock(), refused=refused)
+            effects = self._node.closed(link, reason, self._clock(), refused=refused, silent=silent)
         self._act(effects)
         self._plan()
 
@@ -254,8 +259,7 @@ class Driver:
             self._timer = None
         with self._lock:
             due = self._node.next_due()
-        if due is not None:
-            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._tick)
+        self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._tick)
 
     def _tick(self) -> None:
         with self._lock:

@@ -22,12 +22,17 @@ REDIAL_MAX: Final = 5.0
 REDIAL_FACTOR: Final = 1.6
 
 
+# How nodes that were heard of from other nodes are proposed.
+HEARSAY: Final = "mesh"
+
+
 @dataclass(slots=True)
 class Contact:
     """
     One proposed address.
 
     `node_id` is who answered there last; `mine` is set once this node itself did.
+    `answered` tells whether anything ever came back: an answer, or a refused connection.
     """
 
     address: str
@@ -36,6 +41,7 @@ class Contact:
     peer: Peer | None = None
     node_id: bytes = b""
     greeted: bool = False
+    answered: bool = False
     mine: bool = False
     refusal: str | None = None
     failures: int = 0
@@ -96,14 +102,19 @@ class Contacts:
         """
         return (c for c in self if c.link is None and not c.mine and c.node_id not in followed)
 
+    def unanswered(self) -> Iterator[Contact]:
+        """Return the contacts from which nothing has ever come back: there may be a node that one cannot see."""
+        return (contact for contact in self if not contact.answered and contact.sources != {HEARSAY})
+
     def dialled(self, contact: Contact, link: int) -> None:
         """Note that *contact* is being dialled as *link*."""
         contact.link = link
         contact.greeted = False
         self._links[link] = contact
 
-    def closed(self, contact: Contact, now: float, refusal: str | None = None) -> None:
-        """Note that the stream of *contact* has ended; plan the next attempt."""
+    def closed(self, contact: Contact, now: float, refusal: str | None = None, *, silent: bool = False) -> None:
+        """Note that the stream of *contact* has ended, or never came about; plan the next attempt."""
+        contact.answered |= not silent
         if contact.link is not None:
             self._links.pop(contact.link, None)
         contact.failures = 0 if contact.peer is not None else contact.failures + 1

@@ -45,11 +45,42 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
-class Distrust:
-    """Flushes of *peer* may have been missed."""
+class Trust:
+    """
+    Every flush that any peer had issued by the time *at* has been applied.
 
-    peer: Identity
+    Comes after the flushes it speaks of, and after any `Distrust` it depends on.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distrust:
+    """
+    Flushes of *peer*, or of nodes that were never met, may have been missed.
+
+    Every entry ends its own bound after *since*, or after its load if that was later; with
+    None, after its load.
+    """
+
+    peer: Identity | None
+    since: float | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """The proof stands still and entries run out, as *why* explains; nothing if it moves again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Joining has ended; *silent* names the addresses that neither answered nor refused."""
+
+    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +97,10 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Parted:
-    """This node follows *peer* no longer; it is dialled again unless it *left*."""
+    """This node follows *peer* no longer; unless it is *gone* for good, it is dialled again."""
 
     peer: Identity
-    left: bool
+    gone: bool
     reason: str
 
 
@@ -81,4 +112,4 @@ class Refused:
     reason: str
 
 
-Effect = Dial | Wake | HangUp | Apply | Distrust | Progress | Met | Parted | Refused
+Effect = Dial | Wake | HangUp | Apply | Trust | Distrust | Stalled | Joined | Progress | Met | Parted | Refused

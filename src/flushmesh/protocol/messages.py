@@ -8,7 +8,8 @@ clock of the node that took them and mean nothing to anybody else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 PROTOCOL_VERSION: Final = 1
@@ -27,6 +28,18 @@ class Identity:
     name: str
     address: str
 
+    def seen_at(self, host: str) -> Identity:
+        """Complete the address of a node that listens everywhere, which names no host, with *host*."""
+        return replace(self, address=host + self.address) if self.address.startswith(":") else self
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A node, told of by another one; *reached* tells whether the teller has a stream with it."""
+
+    node: Identity
+    reached: bool
+
 
 @dataclass(frozen=True, slots=True)
 class Flush:
@@ -44,7 +57,9 @@ class Hello:
     Opens a stream: who follows, and from where.
 
     The cursor counts only for the origin whose id is *origin_id*: another one that
-    answers at the same address starts from its beginning.
+    answers at the same address starts from its beginning.  *max_staleness* is the
+    follower's largest, *lost_after* how long it goes without a vouch before it gives an
+    origin up; either may be infinite.
     """
 
     protocol: int
@@ -52,8 +67,9 @@ class Hello:
     node: Identity
     origin_id: bytes
     cursor: int
-    max_staleness: float | None = None
-    known: tuple[Identity, ...] = ()
+    max_staleness: float = inf
+    lost_after: float = inf
+    known: tuple[News, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,7 @@ class Welcome:
 
     node: Identity
     head: int
-    known: tuple[Identity, ...] = ()
+    known: tuple[News, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +111,7 @@ class Vouch:
 
     clock: float
     head: int
-    known: tuple[Identity, ...] | None = None
+    known: tuple[News, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

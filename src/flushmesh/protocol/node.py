@@ -11,13 +11,13 @@ A node is not thread-safe; its owner holds a lock around every call.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf
 
-from flushmesh.protocol.contacts import Contact, Contacts
-from flushmesh.protocol.effects import Apply, Dial, Distrust, Effect, HangUp, Met, Parted, Progress, Refused, Wake
+from flushmesh.protocol import effects as do
+from flushmesh.protocol.contacts import HEARSAY, Contact, Contacts
+from flushmesh.protocol.effects import Effect
 from flushmesh.protocol.journal import Journal
 from flushmesh.protocol.messages import (
     PROTOCOL_VERSION,
@@ -28,54 +28,57 @@ from flushmesh.protocol.messages import (
     Identity,
     Leave,
     Message,
+    News,
     Ping,
     Truncated,
     Vouch,
     Welcome,
 )
-from flushmesh.protocol.origin import Origin
 from flushmesh.protocol.peer import Input, Peer, State
-
-# Each peer costs two streams and their buffers; a full mesh beyond this is the wrong tool.
-PEERS_MAX: Final = 1_024
-
-# Ids of nodes that left are remembered so that old news of them does not bring them back.
-_DEPARTED_MAX: Final = 1_024
-
-# How nodes that were heard of from other nodes are proposed.
-_HEARSAY: Final = "mesh"
+from flushmesh.protocol.peers import PEERS_MAX, Peers
+from flushmesh.protocol.serving import Serving
+from flushmesh.protocol.trust import Phase, Step, Trust
 
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What a node of the protocol can be told; durations in seconds."""
+    """
+    What a node of the protocol can be told; durations in seconds.
 
-    ping_interval: float = 1.0
+    *max_staleness* is the largest that any cache of this node has, *lost_after* how long
+    nothing may come from a peer before it is given up; either may be infinite.  *sources*
+    are the discoveries whose proposals joining waits for, see `Trust`.
+    """
+
+    max_staleness: float = inf
+    lost_after: float = inf
     peers_max: int = PEERS_MAX
+    sources: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
 class Node:
     """
     One node of the mesh *mesh*.
 
     Links are numbered here: `Dial` names a new outgoing one, `accept` an incoming one.
+    `ping_interval` may be changed at any time.
     """
 
-    mesh: str
-    identity: Identity
-    journal: Journal = field(default_factory=Journal)
-    options: NodeOptions = field(default_factory=NodeOptions)
-    peers: dict[bytes, Peer] = field(default_factory=dict)
-    leaving: bool = False
-    contacts: Contacts = field(init=False)
-    _links: int = 0
-    _callers: dict[int, str] = field(default_factory=dict)
-    _serving: dict[int, Origin] = field(default_factory=dict)
-    _departed: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
-
-    def __post_init__(self) -> None:
-        self.contacts = Contacts(self.identity.id)
+    def __init__(
+        self, mesh: str, identity: Identity, journal: Journal, options: NodeOptions, now: float, ping_interval: float
+    ) -> None:
+        self.mesh = mesh
+        self.identity = identity
+        self.journal = journal
+        self.options = options
+        self.ping_interval = ping_interval
+        self.peers = Peers(identity, options.peers_max)
+        self.serving = Serving(journal, self.peers)
+        self.contacts = Contacts(identity.id)
+        self.trust = Trust(now, options.sources, options.lost_after)
+        self._tick_due = now
+        self._links = 0
+        self._callers: dict[int, str] = {}
 
     # What the application does.
 
@@ -83,48 +86,60 @@ class Node:
         """Number *flush* and return its sequence; every serving link has something to send now."""
         return self.journal.append(flush)
 
-    def missing(self, sequence: int) -> tuple[Identity, ...]:
-        """Return the peers that have not acknowledged *sequence*."""
-        return tuple(peer.identity for peer in self.peers.values() if peer.acknowledged < sequence)
-
     def ask(self, sequence: int) -> list[Effect]:
         """Have every peer acknowledge *sequence* as soon as it has applied it."""
-        for peer in self.peers.values():
-            peer.asked = max(peer.asked, sequence)
-        for origin in self._serving.values():
-            origin.ask(sequence)
-        return [Wake(link) for link in self._serving]
+        self.serving.ask(sequence)
+        return [do.Wake(link) for link in self.serving]
 
     def leave(self) -> list[Effect]:
         """Say goodbye on every serving link, after everything that is still to be sent."""
-        self.leaving = True
-        return [Wake(link) for link in self._serving]
+        self.trust.move(Step.CLOSING)
+        return [do.Wake(link) for link in self.serving]
+
+    @property
+    def leaving(self) -> bool:
+        """Whether this node is saying goodbye, so that a further flush would reach nobody."""
+        return self.trust.phase is Phase.LEAVING
 
     # What discovery and the clock do.
 
     def propose(self, source: str, addresses: Iterable[str], now: float) -> list[Effect]:
         """Take *addresses* for all that the discovery *source* proposes from now on."""
         self.contacts.propose(source, addresses, now)
-        return self.tick(now)
+        self.trust.proposed(source)
+        return self._dial_due(now) + self._settle(now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Do what is due: dial addresses, ping origins."""
+        """Do what is due: dial addresses, ping origins, give up who is lost, end joining."""
+        effects = self._dial_due(now)
         if self.leaving:
-            return []
-        effects: list[Effect] = []
-        due = [contact for contact in self.contacts.waiting(self._followed()) if contact.due <= now]
-        effects.extend(map(self._dial, due))
+            return effects
         for contact in self.contacts:
             if contact.link is not None and contact.peer is not None and contact.peer.ping_due <= now:
-                contact.peer.ping(now, self.options.ping_interval)
-                effects.append(Wake(contact.link))
+                contact.peer.ping(now, self.ping_interval)
+                effects.append(do.Wake(contact.link))
+        for peer in self.peers.lost(self.options.lost_after, now):
+            effects += self._give_up(peer, Input.GIVEN_UP, f"no word for {self.options.lost_after:g} s", now)
+        for rumour in self.peers.unconfirmed():
+            effects += self._give_up(rumour, Input.UNCONFIRMED, "nobody knows it any more", now)
+        if any(peer.asked > peer.acknowledged for peer in self.peers):
+            # Whoever is waited for may be fenced by now.
+            effects.append(do.Progress())
+        self._tick_due = now + self.ping_interval
+        effects += self._settle(now) + self._advance(now)
+        if self.trust.stalls(self.options.max_staleness, now):
+            effects.append(do.Stalled(self.why(now)))
         return effects
 
-    def next_due(self) -> float | None:
-        """Return when `tick` has something to do next, or None."""
-        dials = [contact.due for contact in self.contacts.waiting(self._followed())]
+    def why(self, now: float) -> str:
+        """Say in one sentence why entries are running out, or nothing if they are not."""
+        return self.trust.explain(self.peers, self.contacts, self.options.max_staleness, now)
+
+    def next_due(self) -> float:
+        """Return when `tick` has something to do next."""
+        dials = [contact.due for contact in self.contacts.waiting(self.peers.followed())]
         pings = [contact.peer.ping_due for contact in self.contacts if contact.peer is not None]
-        return min(dials + pings, default=None)
+        return min([self._tick_due, self.trust.settle_due(), *dials, *pings])
 
     # What streams do.
 
@@ -136,52 +151,56 @@ class Node:
 
     def next_message(self, link: int, now: float) -> Message | None:
         """Return what is to be sent on *link* next, or None for now."""
-        if (origin := self._serving.get(link)) is not None:
-            if not origin.welcomed:
-                origin.welcomed = True
-                return Welcome(self.identity, self.journal.head, self._known())
-            return origin.next_message(self.journal, leaving=self.leaving)
-        if (contact := self.contacts.of_link(link)) is not None:
-            if not contact.greeted:
-                contact.greeted = True
-                return self._hello(contact)
-            if contact.peer is not None:
-                return contact.peer.next_message(now)
-        return None
+        if link in self.serving:
+            return self.serving.next_message(link, now, leaving=self.leaving)
+        contact = self.contacts.of_link(link)
+        if contact is None:
+            return None
+        if not contact.greeted:
+            contact.greeted = True
+            return self._hello(contact)
+        return contact.peer.next_message(now) if contact.peer is not None else None
 
     def receive(self, link: int, message: Message, now: float) -> list[Effect]:
         """Take *message* from *link*; one that cannot come there ends the link."""
         contact = self.contacts.of_link(link)
         if contact is not None and contact.greeted:
-            return self._receive_from_origin(contact, link, message, now)
-        if link in self._callers and isinstance(message, Hello):
+            if contact.peer is not None:
+                return self._follow(contact.peer, link, message, now)
+            if isinstance(message, Welcome):
+                return self._welcomed(contact, link, message, now)
+        elif link in self._callers and isinstance(message, Hello):
             return self._admit(link, message, now)
-        if link in self._serving and isinstance(message, Ping | Ack):
-            return self._acknowledged(link, message)
+        elif link in self.serving and isinstance(message, Ping | Ack):
+            return self._heard(link, message, now)
         return self.hang_up(link, f"did not expect a {type(message).__name__} here", now)
 
     def hang_up(self, link: int, reason: str, now: float) -> list[Effect]:
         """End *link* because of what the other side did there."""
-        return [HangUp(link, reason), *self.closed(link, reason, now)]
+        return [do.HangUp(link, reason), *self.closed(link, reason, now)]
 
-    def closed(self, link: int, reason: str, now: float, *, refused: bool = False) -> list[Effect]:
-        """Note that *link* has ended, and why; *refused* tells that the origin would not serve."""
+    def closed(
+        self, link: int, reason: str, now: float, *, refused: bool = False, silent: bool = False
+    ) -> list[Effect]:
+        """
+        Note that *link* has ended, and why.
+
+        *refused* tells that the origin would not serve, *silent* that nothing came back at
+        all, not even a refused connection.
+        """
         self._callers.pop(link, None)
-        if (origin := self._serving.pop(link, None)) is not None:
-            follower = self.peers.get(origin.follower_id)
-            if follower is not None and follower.serving_link == link:
-                follower.serving_link = None
+        self.serving.close(link)
         contact = self.contacts.of_link(link)
         if contact is None:
             return []
         effects: list[Effect] = []
         if contact.peer is not None and contact.peer.state is State.FOLLOWING:
             contact.peer.move(Input.GONE)
-            effects.append(Parted(contact.peer.identity, left=False, reason=reason))
+            effects.append(do.Parted(contact.peer.identity, gone=False, reason=reason))
         if refused and contact.refusal != reason:
-            effects.append(Refused(contact.address, reason))
-        self.contacts.closed(contact, now, reason if refused else None)
-        return effects
+            effects.append(do.Refused(contact.address, reason))
+        self.contacts.closed(contact, now, reason if refused else None, silent=silent)
+        return effects + self._settle(now)
 
     # Being an origin.
 
@@ -189,21 +208,17 @@ class Node:
         host = self._callers.pop(link)
         objection = self._objection(hello)
         if objection is not None:
-            return [HangUp(link, objection), Refused(hello.node.name or host, objection)]
-        resumes = hello.origin_id == self.identity.id
-        origin = Origin(hello.node.id, sent=hello.cursor if resumes else 0)
-        self._serving[link] = origin
+            return [do.HangUp(link, objection), do.Refused(hello.node.name or host, objection)]
+        if hello.node.id == self.identity.id:
+            self.serving.open(link, hello, None)
+            return [do.Wake(link)]
+        peer = self._meet(hello.node.seen_at(host), now)
         effects: list[Effect] = []
-        if hello.node.id != self.identity.id:
-            peer = self._meet(_placed(hello.node, host), now)
-            if peer.serving_link is not None:
-                effects += [HangUp(peer.serving_link), *self.closed(peer.serving_link, "it follows anew", now)]
-            peer.serving_link = link
-            peer.acknowledged = max(peer.acknowledged, origin.sent)
-            self.contacts.hurry(peer.identity.address, now)
-            origin.ask(peer.asked)
-            effects += self._learn(hello.known, now)
-        return [*effects, Wake(link)]
+        if peer.serving_link is not None:
+            effects += [do.HangUp(peer.serving_link), *self.closed(peer.serving_link, "it follows anew", now)]
+        self.serving.open(link, hello, peer)
+        self.contacts.hurry(peer.identity.address, now)
+        return [*effects, *self._learn(peer, hello.known, now), do.Wake(link)]
 
     def _objection(self, hello: Hello) -> str | None:
         """Return why the sender of *hello* cannot be served, or None."""
@@ -217,26 +232,28 @@ class Node:
         namesake = self.identity if hello.node.id == self.identity.id else known and known.identity
         if namesake and namesake.name != hello.node.name:
             return f'two nodes have the id {hello.node.id.hex()}: "{namesake.name}" and "{hello.node.name}"'
-        if known is None and len(self.peers) >= self.options.peers_max:
+        if known is None and self.peers.full:
             return f"this node has {len(self.peers)} peers already, the most it takes"
         if hello.origin_id == self.identity.id and hello.cursor > self.journal.head:
             return f"cursor {hello.cursor} is beyond the head {self.journal.head}"
         return None
 
-    def _acknowledged(self, link: int, message: Ping | Ack) -> list[Effect]:
-        origin = self._serving[link]
-        peer = self.peers.get(origin.follower_id)
-        if peer is None or message.cursor <= peer.acknowledged:
-            return []
-        peer.acknowledged = min(message.cursor, origin.sent)
-        return [Progress()]
+    def _heard(self, link: int, message: Ping | Ack, now: float) -> list[Effect]:
+        effects: list[Effect] = [do.Progress()] if self.serving.heard(link, message, now) else []
+        return [*effects, do.Wake(link)] if isinstance(message, Ping) else effects
 
     # Following origins.
 
-    def _dial(self, contact: Contact) -> Dial:
+    def _dial_due(self, now: float) -> list[Effect]:
+        if self.leaving:
+            return []
+        due = [contact for contact in self.contacts.waiting(self.peers.followed()) if contact.due <= now]
+        return [self._dial(contact) for contact in due]
+
+    def _dial(self, contact: Contact) -> Effect:
         link = self._new_link()
         self.contacts.dialled(contact, link)
-        return Dial(link, contact.address)
+        return do.Dial(link, contact.address)
 
     def _hello(self, contact: Contact) -> Hello:
         peer = self.peers.get(contact.node_id)
@@ -246,107 +263,108 @@ class Node:
             node=self.identity,
             origin_id=contact.node_id if peer is not None else b"",
             cursor=peer.cursor if peer is not None else 0,
-            known=self._known(),
+            max_staleness=self.options.max_staleness,
+            lost_after=self.options.lost_after,
+            known=self.peers.news(),
         )
 
-    def _receive_from_origin(self, contact: Contact, link: int, message: Message, now: float) -> list[Effect]:
-        peer = contact.peer
-        if peer is None:
-            if isinstance(message, Welcome):
-                return self._welcomed(contact, link, message, now)
-            return self.hang_up(link, f"expected a Welcome, not a {type(message).__name__}", now)
+    def _welcomed(self, contact: Contact, link: int, welcome: Welcome, now: float) -> list[Effect]:
+        node = welcome.node.seen_at(contact.address.rpartition(":")[0])
+        contact.answered = True
+        if node.id == self.identity.id:
+            contact.mine = True
+            return [do.HangUp(link), *self.closed(link, "this is the node itself", now)]
+        contact.node_id = node.id
+        peer = self._meet(node, now)
+        if peer.state is State.FOLLOWING:
+            return [do.HangUp(link), *self.closed(link, "followed through another address", now)]
+        effects: list[Effect] = []
+        for former in self.peers.replaced_at(contact.address, peer):
+            effects += self._give_up(former, Input.REPLACED, f"{node.name} answers at its address now", now)
+        contact.peer = peer
+        contact.refusal = None
+        peer.move(Input.WELCOMED)
+        peer.head = max(peer.cursor, welcome.head)
+        peer.ping(now, self.ping_interval)
+        effects += [do.Met(peer.identity), *self._learn(peer, welcome.known, now), do.Wake(link)]
+        return effects + self._settle(now)
+
+    def _follow(self, peer: Peer, link: int, message: Message, now: float) -> list[Effect]:
+        """Take what the origin *peer* sends on its stream."""
+        peer.heard_at = now
         match message:
             case Batch():
                 return self._take(peer, link, message, now)
             case Truncated(head=head):
                 peer.cursor = peer.head = head
-                return [Distrust(peer.identity, "its journal no longer reached back to what was missed here")]
-            case Vouch():
-                return []
+                reason = "its journal no longer reached back to what was missed here"
+                return [do.Distrust(peer.identity, peer.since, reason)]
+            case Vouch(clock=clock, head=head) if clock <= peer.pinged_at and head <= peer.cursor:
+                # The news first: whom it tells of has not vouched for anything yet.
+                effects = self._learn(peer, message.known, now) if message.known is not None else []
+                peer.take_vouch(message, now)
+                return effects + self._advance(now)
             case Leave(head=head):
-                return self._goodbye(contact, peer, link, head, now)
-        return self.hang_up(link, f"did not expect a {type(message).__name__} here", now)
-
-    def _welcomed(self, contact: Contact, link: int, welcome: Welcome, now: float) -> list[Effect]:
-        node = _placed(welcome.node, contact.address.rpartition(":")[0])
-        if node.id == self.identity.id:
-            contact.mine = True
-            return [HangUp(link), *self.closed(link, "this is the node itself", now)]
-        contact.node_id = node.id
-        peer = self._meet(node, now)
-        if peer.state is State.FOLLOWING:
-            return [HangUp(link), *self.closed(link, "followed through another address", now)]
-        effects = self._replace_others_at(contact.address, peer)
-        contact.peer = peer
-        contact.refusal = None
-        peer.move(Input.WELCOMED)
-        peer.head = max(peer.cursor, welcome.head)
-        peer.ping(now, self.options.ping_interval)
-        return [*effects, Met(peer.identity), *self._learn(welcome.known, now), Wake(link)]
+                return self._goodbye(peer, head, now)
+        return self.hang_up(link, f"did not expect this {type(message).__name__} here", now)
 
     def _take(self, peer: Peer, link: int, batch: Batch, now: float) -> list[Effect]:
         first = max(batch.first, peer.cursor + 1)
         fresh = peer.take(batch)
         if fresh is None:
             return self.hang_up(link, f"flushes are missing before {batch.first}", now)
-        effects: list[Effect] = [Apply(peer.identity, first, fresh)] if fresh else []
-        return [*effects, Wake(link)] if batch.acknowledge else effects
+        effects: list[Effect] = [do.Apply(peer.identity, first, fresh)] if fresh else []
+        return [*effects, do.Wake(link)] if batch.acknowledge else effects
 
-    def _goodbye(self, contact: Contact, peer: Peer, link: int, head: int, now: float) -> list[Effect]:
-        missed = peer.cursor != head
-        peer.move(Input.GOODBYE)
-        self._forget(peer)
-        effects: list[Effect] = [HangUp(link), *self.closed(link, "it left", now)]
-        self.contacts.withdraw(_HEARSAY, contact)
-        if missed:
-            effects.append(Distrust(peer.identity, "it left before everything it sent had arrived here"))
-        return [*effects, Parted(peer.identity, left=True, reason="it left"), Progress()]
+    def _goodbye(self, peer: Peer, head: int, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if peer.cursor != head:
+            effects.append(do.Distrust(peer.identity, peer.since, "it left before all it had sent arrived here"))
+        return effects + self._forget(peer, Input.GOODBYE, "it left", now)
 
-    # Who is who.
+    # Who is who, and what is proven.
 
     def _meet(self, identity: Identity, now: float) -> Peer:
-        """Return the peer of *identity*, known or new, with its name and address brought up to date."""
-        peer = self.peers.setdefault(identity.id, Peer(identity))
-        peer.identity = identity
-        self._departed.pop(identity.id, None)
-        self.contacts.add(_HEARSAY, identity.address, now)
-        return peer
+        """Return the peer that has just answered or dialled, known or new."""
+        self.contacts.add(HEARSAY, identity.address, now)
+        return self.peers.meet(identity, self.trust.at, now)
 
-    def _learn(self, known: Iterable[Identity], now: float) -> list[Effect]:
-        """Take news of nodes from another node: their addresses are worth a try."""
-        for identity in known:
-            strange = identity.id not in self.peers and identity.id not in self._departed
-            if strange and identity.id != self.identity.id and len(self.peers) < self.options.peers_max:
-                self.contacts.add(_HEARSAY, identity.address, now)
-        return self.tick(now)
+    def _learn(self, teller: Peer, known: tuple[News, ...], now: float) -> list[Effect]:
+        """Take the news that *teller* has of other nodes."""
+        teller.take_news(known)
+        for news in known:
+            if self.peers.hear_of(news, self.trust.at, now) is not None:
+                self.contacts.add(HEARSAY, news.node.address, now)
+        return self._dial_due(now)
 
-    def _replace_others_at(self, address: str, peer: Peer) -> list[Effect]:
-        """Give up every other peer whose address answers as *peer* now: it was restarted."""
+    def _give_up(self, peer: Peer, by: Input, reason: str, now: float) -> list[Effect]:
+        """Forget *peer* without a goodbye: what it flushed since its last vouch may be missing."""
+        return [do.Distrust(peer.identity, peer.since, reason), *self._forget(peer, by, reason, now)]
+
+    def _forget(self, peer: Peer, by: Input, reason: str, now: float) -> list[Effect]:
+        """Forget *peer*: nobody waits any more for its acknowledgement or its vouch."""
+        self.peers.forget(peer, by)
         effects: list[Effect] = []
-        for other in list(self.peers.values()):
-            if other is not peer and other.identity.address == address and other.state is State.DIALLING:
-                other.move(Input.REPLACED)
-                self._forget(other)
-                effects.append(Distrust(other.identity, "another node answers at its address"))
-        return [*effects, Progress()] if effects else []
+        for contact in list(self.contacts):
+            if contact.peer is peer or (contact.address == peer.identity.address and contact.link is None):
+                self.contacts.withdraw(HEARSAY, contact)
+            if contact.peer is peer and contact.link is not None:
+                effects += [do.HangUp(contact.link), *self.closed(contact.link, reason, now)]
+        return [*effects, do.Parted(peer.identity, gone=True, reason=reason), do.Progress(), *self._advance(now)]
 
-    def _forget(self, peer: Peer) -> None:
-        self.peers.pop(peer.identity.id, None)
-        self._departed[peer.identity.id] = None
-        while len(self._departed) > _DEPARTED_MAX:
-            self._departed.popitem(last=False)
+    def _settle(self, now: float) -> list[Effect]:
+        """End joining if it may end."""
+        if not self.trust.settles(self.contacts, now):
+            return []
+        self.trust.move(Step.SETTLED)
+        # A node may have written, and died, before this one could meet it.
+        reason = "it has joined, and whoever wrote before is unknown"
+        silent = tuple(contact.address for contact in self.contacts.unanswered())
+        return [do.Distrust(None, None, reason), do.Joined(silent), *self._advance(now)]
 
-    def _known(self) -> tuple[Identity, ...]:
-        return tuple(peer.identity for peer in self.peers.values())
-
-    def _followed(self) -> set[bytes]:
-        return {peer.identity.id for peer in self.peers.values() if peer.state is State.FOLLOWING}
+    def _advance(self, now: float) -> list[Effect]:
+        return [do.Trust(self.trust.at)] if self.trust.advance(self.peers, now) else []
 
     def _new_link(self) -> int:
         self._links += 1
         return self._links
-
-
-def _placed(identity: Identity, host: str) -> Identity:
-    """Complete the address of a node that listens everywhere with the *host* it was seen at."""
-    return replace(identity, address=host + identity.address) if identity.address.startswith(":") else identity

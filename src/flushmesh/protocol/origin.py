@@ -7,10 +7,11 @@ Nothing is queued: a slow follower is only a cursor that falls behind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flushmesh.protocol.journal import Journal
-from flushmesh.protocol.messages import Batch, Leave, OriginMessage, Truncated
+from flushmesh.protocol.messages import Batch, Leave, News, OriginMessage, Ping, Truncated, Vouch
 
 
 @dataclass(slots=True)
@@ -27,17 +28,39 @@ class Origin:
     asked: int = 0
     welcomed: bool = False
     finished: bool = False
+    told: tuple[News, ...] | None = None
     _flagged: int = 0
+    _vouch: Vouch | None = None
+    _next_vouch: Vouch | None = None
 
     def ask(self, sequence: int) -> None:
         """Have the follower acknowledge *sequence* as soon as it has applied it."""
         self.asked = max(self.asked, sequence)
 
-    def next_message(self, journal: Journal, *, leaving: bool) -> OriginMessage | None:
-        """Return what the follower gets next, or None if it has everything."""
+    def pinged(self, ping: Ping, head: int) -> None:
+        """
+        Owe the follower a vouch for everything up to *head*.
+
+        A second ping that comes before the first is answered replaces any third: the newest
+        proves most, but the one that is owed must not recede before a steady stream of
+        flushes.
+        """
+        vouch = Vouch(ping.clock, head)
+        if self._vouch is None:
+            self._vouch = vouch
+        else:
+            self._next_vouch = vouch
+
+    def next_message(
+        self, journal: Journal, news: Callable[[], tuple[News, ...]], *, leaving: bool
+    ) -> OriginMessage | None:
+        """Return what the follower gets next, or None if it has everything; *news* is asked for only with a vouch."""
         if not journal.reaches(self.sent):
             self.sent = journal.head
             return Truncated(journal.head)
+        # The vouch comes after everything it speaks for, on a stream that keeps order.
+        if self._vouch is not None and self.sent >= self._vouch.head:
+            return self._give_vouch(self._vouch, news())
         acknowledge = self._flagged < self.asked
         if self.sent < journal.head:
             return self._hand_over(journal.batch(self.sent), acknowledge=acknowledge)
@@ -47,6 +70,15 @@ class Origin:
             self.finished = True
             return Leave(journal.head)
         return None
+
+    def _give_vouch(self, vouch: Vouch, news: tuple[News, ...]) -> Vouch:
+        # News of a node travels with the vouch at the latest, so that no proof outlives
+        # the follower's ignorance of a newcomer.
+        self._vouch, self._next_vouch = self._next_vouch, None
+        if news == self.told:
+            return vouch
+        self.told = news
+        return replace(vouch, known=news)
 
     def _hand_over(self, batch: Batch, *, acknowledge: bool) -> Batch:
         self.sent += len(batch.flushes)

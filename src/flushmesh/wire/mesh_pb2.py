@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66lushmesh/wire/mesh.proto\x12\x0c\x66lushmesh.v1\"\x85\x01\n\x0f\x46ollowerMessage\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.flushmesh.v1.HelloH\x00\x12\"\n\x04ping\x18\x02 \x01(\x0b\x32\x12.flushmesh.v1.PingH\x00\x12 \n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x11.flushmesh.v1.AckH\x00\x42\x06\n\x04kind\"\xe1\x01\n\rOriginMessage\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.flushmesh.v1.WelcomeH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.flushmesh.v1.BatchH\x00\x12,\n\ttruncated\x18\x03 \x01(\x0b\x32\x17.flushmesh.v1.TruncatedH\x00\x12$\n\x05vouch\x18\x04 \x01(\x0b\x32\x13.flushmesh.v1.VouchH\x00\x12$\n\x05leave\x18\x05 \x01(\x0b\x32\x13.flushmesh.v1.LeaveH\x00\x42\x06\n\x04kind\"1\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"\xa6\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0c\n\x04mesh\x18\x02 \x01(\t\x12 \n\x04node\x18\x03 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x11\n\torigin_id\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x04\x12\x15\n\rmax_staleness\x18\x06 \x01(\x01\x12!\n\x05known\x18\x07 \x03(\x0b\x32\x12.flushmesh.v1.Node\"\\\n\x07Welcome\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12!\n\x05known\x18\x03 \x03(\x0b\x32\x12.flushmesh.v1.Node\"`\n\x05\x46lush\x12\r\n\x05\x63\x61\x63he\x18\x01 \x01(\t\x12\r\n\x03key\x18\x02 \x01(\tH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\x14\n\x07version\x18\x04 \x01(\x04H\x01\x88\x01\x01\x42\x08\n\x06targetB\n\n\x08_version\"Q\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12$\n\x07\x66lushes\x18\x02 \x03(\x0b\x32\x13.flushmesh.v1.Flush\x12\x13\n\x0b\x61\x63knowledge\x18\x03 \x01(\x08\"\x19\n\tTruncated\x12\x0c\n\x04head\x18\x01 \x01(\x04\"%\n\x04Ping\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\"^\n\x05Vouch\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12!\n\x05known\x18\x03 \x03(\x0b\x32\x12.flushmesh.v1.Node\x12\x15\n\rknown_changed\x18\x04 \x01(\x08\"\x15\n\x03\x41\x63k\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\"\x15\n\x05Leave\x12\x0c\n\x04head\x18\x01 \x01(\x04\x32P\n\x04Mesh\x12H\n\x06\x46ollow\x12\x1d.flushmesh.v1.FollowerMessage\x1a\x1b.flushmesh.v1.OriginMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66lushmesh/wire/mesh.proto\x12\x0c\x66lushmesh.v1\"\x85\x01\n\x0f\x46ollowerMessage\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.flushmesh.v1.HelloH\x00\x12\"\n\x04ping\x18\x02 \x01(\x0b\x32\x12.flushmesh.v1.PingH\x00\x12 \n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x11.flushmesh.v1.AckH\x00\x42\x06\n\x04kind\"\xe1\x01\n\rOriginMessage\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.flushmesh.v1.WelcomeH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.flushmesh.v1.BatchH\x00\x12,\n\ttruncated\x18\x03 \x01(\x0b\x32\x17.flushmesh.v1.TruncatedH\x00\x12$\n\x05vouch\x18\x04 \x01(\x0b\x32\x13.flushmesh.v1.VouchH\x00\x12$\n\x05leave\x18\x05 \x01(\x0b\x32\x13.flushmesh.v1.LeaveH\x00\x42\x06\n\x04kind\"1\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"9\n\x04News\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x0f\n\x07reached\x18\x02 \x01(\x08\"\xba\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0c\n\x04mesh\x18\x02 \x01(\t\x12 \n\x04node\x18\x03 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x11\n\torigin_id\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x04\x12\x15\n\rmax_staleness\x18\x06 \x01(\x01\x12!\n\x05known\x18\x07 \x03(\x0b\x32\x12.flushmesh.v1.News\x12\x12\n\nlost_after\x18\x08 \x01(\x01\"\\\n\x07Welcome\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12!\n\x05known\x18\x03 \x03(\x0b\x32\x12.flushmesh.v1.News\"`\n\x05\x46lush\x12\r\n\x05\x63\x61\x63he\x18\x01 \x01(\t\x12\r\n\x03key\x18\x02 \x01(\tH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\x14\n\x07version\x18\x04 \x01(\x04H\x01\x88\x01\x01\x42\x08\n\x06targetB\n\n\x08_version\"Q\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12$\n\x07\x66lushes\x18\x02 \x03(\x0b\x32\x13.flushmesh.v1.Flush\x12\x13\n\x0b\x61\x63knowledge\x18\x03 \x01(\x08\"\x19\n\tTruncated\x12\x0c\n\x04head\x18\x01 \x01(\x04\"%\n\x04Ping\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\"^\n\x05Vouch\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12!\n\x05known\x18\x03 \x03(\x0b\x32\x12.flushmesh.v1.News\x12\x15\n\rknown_changed\x18\x04 \x01(\x08\"\x15\n\x03\x41\x63k\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\"\x15\n\x05Leave\x12\x0c\n\x04head\x18\x01 \x01(\x04\x32P\n\x04Mesh\x12H\n\x06\x46ollow\x12\x1d.flushmesh.v1.FollowerMessage\x1a\x1b.flushmesh.v1.OriginMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -27,24 +27,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORIGINMESSAGE']._serialized_end=405
   _globals['_NODE']._serialized_start=407
   _globals['_NODE']._serialized_end=456
-  _globals['_HELLO']._serialized_start=459
-  _globals['_HELLO']._serialized_end=625
-  _globals['_WELCOME']._serialized_start=627
-  _globals['_WELCOME']._serialized_end=719
-  _globals['_FLUSH']._serialized_start=721
-  _globals['_FLUSH']._serialized_end=817
-  _globals['_BATCH']._serialized_start=819
-  _globals['_BATCH']._serialized_end=900
-  _globals['_TRUNCATED']._serialized_start=902
-  _globals['_TRUNCATED']._serialized_end=927
-  _globals['_PING']._serialized_start=929
-  _globals['_PING']._serialized_end=966
-  _globals['_VOUCH']._serialized_start=968
-  _globals['_VOUCH']._serialized_end=1062
-  _globals['_ACK']._serialized_start=1064
-  _globals['_ACK']._serialized_end=1085
-  _globals['_LEAVE']._serialized_start=1087
-  _globals['_LEAVE']._serialized_end=1108
-  _globals['_MESH']._serialized_start=1110
-  _globals['_MESH']._serialized_end=1190
+  _globals['_NEWS']._serialized_start=458
+  _globals['_NEWS']._serialized_end=515
+  _globals['_HELLO']._serialized_start=518
+  _globals['_HELLO']._serialized_end=704
+  _globals['_WELCOME']._serialized_start=706
+  _globals['_WELCOME']._serialized_end=798
+  _globals['_FLUSH']._serialized_start=800
+  _globals['_FLUSH']._serialized_end=896
+  _globals['_BATCH']._serialized_start=898
+  _globals['_BATCH']._serialized_end=979
+  _globals['_TRUNCATED']._serialized_start=981
+  _globals['_TRUNCATED']._serialized_end=1006
+  _globals['_PING']._serialized_start=1008
+  _globals['_PING']._serialized_end=1045
+  _globals['_VOUCH']._serialized_start=1047
+  _globals['_VOUCH']._serialized_end=1141
+  _globals['_ACK']._serialized_start=1143
+  _globals['_ACK']._serialized_end=1164
+  _globals['_LEAVE']._serialized_start=1166
+  _globals['_LEAVE']._serialized_end=1187
+  _globals['_MESH']._serialized_start=1189
+  _globals['_MESH']._serialized_end=1269
 # @@protoc_insertion_point(module_scope)

@@ -39,8 +39,16 @@ class Node(_message.Message):
     address: str
     def __init__(self, id: _Optional[bytes] = ..., name: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
 
+class News(_message.Message):
+    __slots__ = ("node", "reached")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    reached: bool
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., reached: bool = ...) -> None: ...
+
 class Hello(_message.Message):
-    __slots__ = ("protocol", "mesh", "node", "origin_id", "cursor", "max_staleness", "known")
+    __slots__ = ("protocol", "mesh", "node", "origin_id", "cursor", "max_staleness", "known", "lost_after")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     MESH_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -48,14 +56,16 @@ class Hello(_message.Message):
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     MAX_STALENESS_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
+    LOST_AFTER_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     mesh: str
     node: Node
     origin_id: bytes
     cursor: int
     max_staleness: float
-    known: _containers.RepeatedCompositeFieldContainer[Node]
-    def __init__(self, protocol: _Optional[int] = ..., mesh: _Optional[str] = ..., node: _Optional[_Union[Node, _Mapping]] = ..., origin_id: _Optional[bytes] = ..., cursor: _Optional[int] = ..., max_staleness: _Optional[float] = ..., known: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+    known: _containers.RepeatedCompositeFieldContainer[News]
+    lost_after: float
+    def __init__(self, protocol: _Optional[int] = ..., mesh: _Optional[str] = ..., node: _Optional[_Union[Node, _Mapping]] = ..., origin_id: _Optional[bytes] = ..., cursor: _Optional[int] = ..., max_staleness: _Optional[float] = ..., known: _Optional[_Iterable[_Union[News, _Mapping]]] = ..., lost_after: _Optional[float] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("node", "head", "known")
@@ -64,8 +74,8 @@ class Welcome(_message.Message):
     KNOWN_FIELD_NUMBER: _ClassVar[int]
     node: Node
     head: int
-    known: _containers.RepeatedCompositeFieldContainer[Node]
-    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., head: _Optional[int] = ..., known: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+    known: _containers.RepeatedCompositeFieldContainer[News]
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., head: _Optional[int] = ..., known: _Optional[_Iterable[_Union[News, _Mapping]]] = ...) -> None: ...
 
 class Flush(_message.Message):
     __slots__ = ("cache", "key", "tag", "version")
@@ -111,9 +121,9 @@ class Vouch(_message.Message):
     KNOWN_CHANGED_FIELD_NUMBER: _ClassVar[int]
     clock: float
     head: int
-    known: _containers.RepeatedCompositeFieldContainer[Node]
+    known: _containers.RepeatedCompositeFieldContainer[News]
     known_changed: bool
-    def __init__(self, clock: _Optional[float] = ..., head: _Optional[int] = ..., known: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., known_changed: bool = ...) -> None: ...
+    def __init__(self, clock: _Optional[float] = ..., head: _Optional[int] = ..., known: _Optional[_Iterable[_Union[News, _Mapping]]] = ..., known_changed: bool = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("cursor",)
