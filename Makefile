@@ -37,7 +37,8 @@ lint: .venv/dev  ## ruff: style and format
 .PHONY: types
 types: .venv/dev  ## mypy, strict
 	$(BIN)/mypy
-	cd examples/settings_app && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p . 2>/dev/null || true
+	$(BIN)/mypy examples/settings_app benchmarks
+	$(BIN)/mypy tests/examples
 
 .PHONY: proto
 proto: .venv/dev  ## regenerate src/flushmesh/wire from proto/

@@ -7,8 +7,14 @@ that a batch is encoded once for all followers.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -20,6 +26,9 @@ from flushmesh.net.codec import MESSAGE_BYTES_MAX
 
 SERVICE: Final = "flushmesh.v1.Mesh"
 METHOD: Final = "Follow"
+
+# Choosing a port takes milliseconds; a process that is frozen while it does must not hold up the others.
+LOCK_MAX: Final = 1.0
 
 Stream = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -48,23 +57,47 @@ class Server:
     async def start(self, addresses: Sequence[str]) -> str:
         """Listen on the first free one of *addresses* and return it; raise StartError if none is."""
         problem = ""
-        for address in addresses:
-            problem = _why_not(address)
-            if problem:
-                continue
-            try:
-                port = self._server.add_insecure_port(address)
-            except RuntimeError:
-                problem = "taken at this very moment"
-                continue
-            await self._server.start()
-            return f"{address.rpartition(':')[0]}:{port}"
+        with _one_at_a_time():
+            for address in addresses:
+                problem = _why_not(address)
+                if problem:
+                    continue
+                try:
+                    port = self._server.add_insecure_port(address)
+                except RuntimeError:
+                    problem = "taken at this very moment"
+                    continue
+                await self._server.start()
+                return f"{address.rpartition(':')[0]}:{port}"
         where = addresses[0] if len(addresses) == 1 else f"any of {addresses[0]} to {addresses[-1]}"
         raise StartError(f"cannot listen on {where}: {problem}")
 
     async def stop(self, grace: float) -> None:
         """Take no more streams, and end those that are open after *grace* seconds."""
         await self._server.stop(grace)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """
+    Let one process of this user at a time choose its port.
+
+    Workers that start together would find the same port free, and all but one would fail to
+    get it, which gRPC tells standard error.  Where the lock cannot be had they just do.
+    """
+    try:
+        lock = open(Path(tempfile.gettempdir()) / f"flushmesh-{os.getuid()}.lock", "w")  # noqa: SIM115 - held below
+    except OSError:
+        yield
+        return
+    with lock:
+        deadline = time.monotonic() + LOCK_MAX
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.005)
+        yield
 
 
 def _why_not(address: str) -> str:
@@ -74,8 +107,8 @@ def _why_not(address: str) -> str:
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Without listening: it fails beside a listener, and never beside another probe.
             probe.bind((host, port))
-            probe.listen()
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return ""

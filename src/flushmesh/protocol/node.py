@@ -206,6 +206,8 @@ class Node:
 
     def _admit(self, link: int, hello: Hello, now: float) -> list[Effect]:
         host = self._callers.pop(link)
+        if self.leaving:
+            return [HangUp(link)]
         objection = self._objection(hello)
         if objection is not None:
             return [do.HangUp(link, objection), do.Refused(hello.node.name or host, objection)]
@@ -226,8 +228,6 @@ class Node:
             return f"protocol version {hello.protocol} is not spoken here, only {PROTOCOL_VERSION}"
         if hello.mesh != self.mesh:
             return f'this is a node of the mesh "{self.mesh}", not of "{hello.mesh}"'
-        if self.leaving:
-            return "this node is leaving"
         known = self.peers.get(hello.node.id)
         namesake = self.identity if hello.node.id == self.identity.id else known and known.identity
         if namesake and namesake.name != hello.node.name:

@@ -1,0 +1,156 @@
+"""
+View: the settings as one instance sees them.
+
+This is the part to copy.  Reads go through the cache; a write is committed first and
+flushed then; and when a peer's flush arrives, whoever watches is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from database import Database, DatabaseUnusable
+
+from flushmesh import Cache, Flushed, Mesh
+
+# All settings are one entry: they are few, and are read together.
+KEY: Final = "all"
+
+# A page hears of each flush within a second, so it needs no longer memory than a burst of them.
+RECENT_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One copy of the settings, and when its load began."""
+
+    date: datetime
+    settings: dict[str, str]
+
+
+class Bell:
+    """
+    Tells many waiting tasks that something has changed.
+
+    Belongs to one event loop; other threads ring it through `call_soon_threadsafe`.
+    """
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self.closed = False
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake everybody who waits."""
+        self.rings += 1
+        self._rung.set()
+        self._rung = asyncio.Event()
+
+    def close(self) -> None:
+        """Wake everybody for the last time."""
+        self.closed = True
+        self.ring()
+
+    async def rung_since(self, rings: int, timeout: float) -> None:  # noqa: ASYNC109 - running out is no error here
+        """Return once there have been more than *rings*, at most after *timeout* seconds."""
+        if self.rings == rings:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._rung.wait()
+
+
+class View:
+    """
+    One instance's settings, their cache and its counters.
+
+    Made and used on one event loop; only `_on_flushed` runs on the mesh's thread.
+    """
+
+    def __init__(self, number: int, mesh: Mesh, database: Database) -> None:
+        self.number = number
+        self.name = f"instance {number}"
+        self.bell = Bell()
+        self._mesh = mesh
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        # Pairs of a sequence and the monotonic clock, which all processes of a machine share.
+        self._writes: deque[tuple[int, float]] = deque(maxlen=RECENT_MAX)
+        self._applied: deque[tuple[Flushed, float]] = deque(maxlen=RECENT_MAX)
+        self._cache: Cache[Loaded] = mesh.cache("settings", maxsize=100, ttl=300.0, on_flushed=self._on_flushed)
+
+    async def read(self) -> Loaded:
+        """Return the settings, from this instance's cache if they are there."""
+        return await self._cache.aget_or_load(KEY, self._load)
+
+    async def _load(self) -> Loaded:
+        date = datetime.now(UTC).astimezone()
+        return Loaded(date, await asyncio.to_thread(self._database.read))
+
+    async def write(self, change: Callable[[], None]) -> None:
+        """Have *change* commit to the database, then flush."""
+        await asyncio.to_thread(change)
+        flushed_at = time.monotonic()
+        receipt = self._cache.flush(KEY)
+        self._writes.append((receipt.sequence, flushed_at))
+        self.bell.ring()
+
+    def _on_flushed(self, flushed: Flushed) -> None:
+        """Note a peer's flush; called on the mesh's thread."""
+        self._applied.append((flushed, time.monotonic()))
+        # The loop may close while the last flushes still come in.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.bell.ring)
+
+    async def state(self) -> dict[str, Any]:
+        """Return what this instance sees; raise DatabaseUnusable if that needs a load which fails."""
+        loaded = await self.read()
+        return {"date": loaded.date.isoformat(timespec="milliseconds"), "settings": loaded.settings, **self._figures()}
+
+    async def report(self) -> dict[str, Any]:
+        """Return the state, or why there is none, with what a page needs to time the flushes."""
+        try:
+            report = await self.state()
+        except DatabaseUnusable as error:
+            report = {"error": str(error), **self._figures()}
+        return {
+            **report,
+            "clock": time.monotonic(),
+            "writes": [{"sequence": sequence, "at": at} for sequence, at in self._writes],
+            "applied": [
+                {"origin": flushed.origin, "sequence": flushed.sequence, "at": at}
+                for flushed, at in list(self._applied)
+            ],
+        }
+
+    def peers(self) -> list[dict[str, str]]:
+        """Return the peers of this instance's node."""
+        return [
+            {"name": peer.name, "node_id": peer.node_id, "address": peer.address, "state": str(peer.state)}
+            for peer in self._mesh.status().peers
+        ]
+
+    async def watch_peers(self) -> None:
+        """Ring whenever a peer comes, goes or changes its state, until cancelled."""
+        seen = self.peers()
+        while True:
+            await asyncio.sleep(0.2)
+            if (peers := self.peers()) != seen:
+                seen = peers
+                self.bell.ring()
+
+    def _figures(self) -> dict[str, Any]:
+        info = self._cache.info()
+        return {
+            "instance": self.name,
+            "hits": info.hits,
+            "loads": info.loads,
+            "node_id": self._mesh.status().node_id,
+            "peers": self.peers(),
+        }
