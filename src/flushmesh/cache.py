@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
 from typing import Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -212,11 +212,43 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that would be hits now; the cache may change meanwhile."""
-        return iter(self._store.keys())
+        return iter(self._store.snapshot())
 
     def __len__(self) -> int:
         """Count the keys that would be hits now; takes time proportional to the cache."""
-        return len(self._store.keys())
+        return len(self._store.snapshot())
+
+    def items(self) -> ItemsView[str, V]:
+        """Return the keys that would be hits now with their values; a snapshot."""
+        return self._store.snapshot().items()
+
+    def values(self) -> ValuesView[V]:
+        """Return the values that would be hits now; a snapshot."""
+        return self._store.snapshot().values()
+
+    @overload
+    def pop(self, key: str) -> V: ...
+    @overload
+    def pop(self, key: str, default: V) -> V: ...
+    @overload
+    def pop(self, key: str, default: D) -> V | D: ...
+    def pop(self, key: str, default: object = MISS) -> object:
+        """Return the local value of *key* and flush it everywhere; without one, *default* or KeyError."""
+        value = self._store.get(key)
+        if not isinstance(value, Miss):
+            self.flush(key)
+            return value
+        self._check(key)
+        if isinstance(default, Miss):
+            raise KeyError(key)
+        return default
+
+    def popitem(self) -> tuple[str, V]:
+        """Return a local key with its value, and flush it everywhere; KeyError if there is none."""
+        for item in self.items():
+            self.flush(item[0])
+            return item
+        raise KeyError(f'cache "{self.name}" is empty')
 
     def clear(self) -> None:
         """Flush the whole cache everywhere."""
@@ -237,20 +269,20 @@ class Cache(MutableMapping[str, V], Generic[V]):
         if self.on_flushed is not None:
             try:
                 self.on_flushed(Flushed(self.name, key, tag, origin, sequence, held))
-            except Exception:
+            except BaseException:  # Whatever a hook raises would end the mesh's own thread.
                 log.exception('on_flushed of cache "%s" failed', self.name)
 
     def trust(self, at: float) -> None:
         """Note that at the time *at* nothing was missing here."""
         self._store.trusted_at = at
 
-    def distrust(self, since: float | None) -> None:
+    def distrust(self, since: float) -> None:
         """Let every entry run out, see `Store.distrust`."""
         self._store.distrust(since)
 
-    def forget(self) -> None:
-        """Empty this cache here, and tell nobody."""
-        self._store.flush_all()
+    def close(self) -> None:
+        """Empty this cache for good, and tell nobody."""
+        self._store.close()
 
     def _check(self, key: object) -> None:
         """Check what a hit need not: that *key* can be a key, and that the mesh is open."""
@@ -271,9 +303,10 @@ class Writing(Generic[V]):
         self._key = key
         self._store = store
         self._broadcast = broadcast
-        self._kept: V | Miss = MISS
+        self._kept: V | Miss
 
     def __enter__(self) -> Writing[V]:
+        self._kept = MISS
         self._write: Write = self._store.begin_write(self._key)
         return self
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -48,20 +49,19 @@ class Flight(Generic[V]):
 
     __slots__ = ("_landing", "_loop", "_token", "began", "key")
 
-    def __init__(self, key: str, began: float) -> None:
+    def __init__(self, key: str, began: float, *, blocking: bool = True) -> None:
         self.key = key
         self.began = began
         self._landing: Future[Landing[V]] | None = None
-        self._loop = _running_loop()
+        self._loop = None if blocking else _running_loop()
 
-    def join_locked(self) -> Future[Landing[V]]:
-        """
-        Return a future of how this flight ends; the store's lock is held.
-
-        Raises RecursiveLoad if the caller is this flight's own loader.
-        """
+    def check_not_aboard(self) -> None:
+        """Raise RecursiveLoad if the caller is this flight's own loader."""
         if self in _aboard.get():
             raise RecursiveLoad(self.key)
+
+    def join_locked(self) -> Future[Landing[V]]:
+        """Return a future of how this flight ends; the store's lock is held."""
         if self._landing is None:
             self._landing = Future()
             # Without this, cancelling one waiting task would cancel the future for all.
@@ -78,11 +78,13 @@ class Flight(Generic[V]):
             self._landing.set_result(landing)
 
     def __enter__(self) -> None:
-        """Mark what runs inside as this flight's loader, in this thread or task and those it starts."""
+        """Mark what runs inside as this flight's loader, here and in the tasks it starts, not in threads."""
         self._token = _aboard.set((*_aboard.get(), self))
 
     def __exit__(self, *exc_info: object) -> None:
-        _aboard.reset(self._token)
+        # A coroutine that is thrown away is closed in another context than its own.
+        with suppress(ValueError):
+            _aboard.reset(self._token)
 
 
 _aboard: ContextVar[tuple[Flight[Any], ...]] = ContextVar("flushmesh_aboard", default=())

@@ -68,6 +68,8 @@ class KeyTemplate:
         if "" in following:
             raise TypeError(f'key template "{template}": put text between two fields, or they could run together')
         self._ends = [literal[0] for literal in following]
+        if "%" in self._ends:
+            raise TypeError(f'key template "{template}": a percent sign cannot stand between two fields')
 
     def __call__(self, *args: object, **kwargs: object) -> str:
         """Return the key for a call with these arguments; raises TypeError as the call itself would."""
@@ -100,7 +102,7 @@ class KeyTemplate:
 
 
 def _escaped(text: str, end: str | None) -> str:
-    """Return *text* without the character *end*, reversibly."""
+    """Return *text* without the character *end*, reversibly: both it and the percent sign as their bytes."""
     if end is None:
         return text
-    return text.replace("%", "%25").replace(end, f"%{ord(end):02X}") if end != "%" else text.replace("%", "%25")
+    return text.replace("%", "%25").replace(end, "".join(f"%{byte:02X}" for byte in end.encode()))

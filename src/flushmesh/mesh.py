@@ -14,7 +14,7 @@ import dataclasses
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from threading import Lock, RLock
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from flushmesh.address import is_loopback, is_wildcard, split
@@ -33,7 +33,7 @@ from flushmesh.options import (
     MeshOptions,
     ping_interval,
 )
-from flushmesh.protocol.effects import Apply, Distrust, Effect, Progress, Trust
+from flushmesh.protocol.effects import Acknowledged, Apply, Distrust, Effect, Reconsider, Trust
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX, Journal
 from flushmesh.protocol.messages import Flush, Identity
 from flushmesh.protocol.node import Node, NodeOptions
@@ -100,7 +100,8 @@ class Mesh:
             caches=caches or {},
         )
         self._state = MeshState.NEW
-        self._life = RLock()  # Protects `_state` and `_caches`; held while starting and closing.
+        self._life = Lock()  # Protects `_driver` and `_state`; held while starting, not while closing.
+        self._making = Lock()  # Protects `_caches`.
         self._lock = Lock()  # Protects `_node`; held for microseconds.
         self._caches: dict[str, Cache[Any]] = {}
         self._node: Node | None = None
@@ -143,7 +144,7 @@ class Mesh:
         check_name(name, "cache")
         options = self.options.caches.get(name) or CacheOptions(maxsize, ttl, max_staleness)
         staleness = self.options.staleness_of(options)
-        with self._life:
+        with self._making:
             cache = self._caches.get(name)
             if cache is None:
                 store = Store[Any](options.maxsize, options.ttl, clock, staleness)
@@ -152,7 +153,7 @@ class Mesh:
                 self._bring_up_to_date(cache)
             elif cache.options != options:
                 raise ValueError(f'cache "{name}" exists already, with {cache.options}')
-            elif on_flushed is not None and on_flushed is not cache.on_flushed:
+            elif on_flushed is not None and on_flushed != cache.on_flushed:
                 raise ValueError(f'cache "{name}" exists already, with another on_flushed')
             return cache
 
@@ -173,7 +174,7 @@ class Mesh:
             # Here and not above: importing gRPC starts what a process that forks must not have.
             from flushmesh.net.driver import Driver
 
-            driver = Driver(self._lock, clock, self._make_node, self._carry_out)
+            driver = Driver(self._lock, clock, self._make_node, self._carry_out, self._died)
             driver.start(self.options.listen_addresses, self._discoveries(), insecure=self.options.insecure)
             self._driver = driver
             atexit.register(self.close)
@@ -187,13 +188,18 @@ class Mesh:
         with self._life:
             driver, self._driver = self._driver, None
             self._state = MeshState.CLOSED
-            if driver is None:
-                return
-            atexit.unregister(self.close)
+        if driver is not None:
             driver.stop()
-            self._deliveries.close()
-            for cache in self._caches.values():
-                cache.forget()
+            self._died()
+
+    def _died(self) -> None:
+        """Serve nothing any more: from now on nobody says what is stale."""
+        self._driver = None
+        self._state = MeshState.CLOSED
+        atexit.unregister(self.close)
+        self._deliveries.close()
+        for cache in list(self._caches.values()):
+            cache.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -234,6 +240,8 @@ class Mesh:
     def ensure_started(self) -> None:
         """Start if that has not happened yet; raise MeshClosed once closed."""
         if self._driver is None:
+            if self._state is MeshState.CLOSED:
+                raise MeshClosed(self.options.mesh)
             self.start()
 
     def broadcast(self, cache: str, key: str | None) -> Receipt:
@@ -295,8 +303,10 @@ class Mesh:
             case Distrust(since=since):
                 for cache in caches:
                     cache.distrust(since)
-            case Progress():
-                self._deliveries.progress()
+            case Acknowledged(upto):
+                self._deliveries.acknowledged(upto)
+            case Reconsider():
+                self._deliveries.reconsider()
 
     def _bring_up_to_date(self, cache: Cache[Any]) -> None:
         """Tell a cache that is made while the mesh runs what the others know, and the node what it demands."""
@@ -311,17 +321,9 @@ class Mesh:
     def _delivery(self, receipt: Receipt) -> Delivery:
         if self._node is None:
             return Delivery()
-        acknowledged, fenced, missing = [], [], []
         with self._lock:
-            now = clock()
-            for peer in self._node.peers:
-                if peer.has_applied(receipt.sequence):
-                    acknowledged.append(peer.identity.name)
-                elif peer.fenced(receipt.sequence, receipt.flushed_at, now):
-                    fenced.append(peer.identity.name)
-                else:
-                    missing.append(peer.identity.name)
-        return Delivery(tuple(acknowledged), tuple(fenced), tuple(missing))
+            standing = self._node.peers.delivery(receipt.sequence, receipt.flushed_at, clock())
+        return Delivery(*(tuple(peer.identity.name for peer in peers) for peers in standing))
 
     def _ask(self, sequence: int) -> None:
         driver = self._driver

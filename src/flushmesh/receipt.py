@@ -8,11 +8,11 @@ acknowledge at once, and only then does a future exist.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from enum import StrEnum
+from heapq import heappop, heappush
 from threading import Lock
 
 
@@ -69,15 +69,15 @@ class Receipt:
         Block until every peer has applied the flush or is fenced, at most *timeout* seconds.
 
         A mesh without peers has nobody to wait for; neither is a peer that leaves, or is given
-        up.  Raises RuntimeError on the mesh's own
-        thread (in `on_flushed`), where the answer could never arrive.
+        up.  Raises RuntimeError on the mesh's own thread (in `on_flushed`), where the answer
+        could never arrive.
         """
         waiter = self._deliveries.watch(self)
         try:
-            return waiter.result(timeout)
-        except FutureTimeout:
+            wait([waiter], timeout)
+        finally:
             self._deliveries.settle(waiter)
-            return waiter.result()
+        return waiter.result()
 
     def __await__(self) -> Generator[object, None, Delivery]:
         """Wait without blocking; `asyncio.timeout` around it bounds the wait."""
@@ -101,8 +101,10 @@ class Deliveries:
     def __init__(self, delivery: Callable[[Receipt], Delivery], ask: Callable[[int], None]) -> None:
         self._delivery = delivery
         self._ask = ask
-        self._lock = Lock()  # Protects `_waiters` and `_closed`.
+        self._lock = Lock()  # Protects `_waiters`, `_order` and `_closed`.
         self._waiters: dict[Future[Delivery], Receipt] = {}
+        self._order: list[tuple[int, int, Future[Delivery]]] = []
+        self._count = 0
         self._closed = False
 
     def watch(self, receipt: Receipt) -> Future[Delivery]:
@@ -111,19 +113,34 @@ class Deliveries:
         self._ask(receipt.sequence)
         with self._lock:
             self._waiters[waiter] = receipt
+            self._count += 1
+            if len(self._order) > 2 * len(self._waiters) + 64:
+                # Most of them have stopped waiting.
+                self._order = sorted(entry for entry in self._order if entry[2] in self._waiters)
+            heappush(self._order, (receipt.sequence, self._count, waiter))
             closed = self._closed
-        if closed:
+        if closed or not self._delivery(receipt).missing:
             self.settle(waiter)
-        else:
-            self.progress()
         return waiter
 
-    def progress(self) -> None:
-        """Look again: a peer has acknowledged more, is fenced, or is no longer waited for."""
+    def acknowledged(self, upto: int) -> None:
+        """Look again at the flushes up to *upto*, which every peer has acknowledged."""
+        reached = []
         with self._lock:
-            waiters = list(self._waiters.items())
-        for waiter, receipt in waiters:
-            if not self._delivery(receipt).missing:
+            while self._order and self._order[0][0] <= upto:
+                reached.append(heappop(self._order)[2])
+        self._reconsider(reached)
+
+    def reconsider(self) -> None:
+        """Look at every receipt again: somebody is fenced by now, or no longer waited for."""
+        with self._lock:
+            waiters = list(self._waiters)
+        self._reconsider(waiters)
+
+    def _reconsider(self, waiters: Iterable[Future[Delivery]]) -> None:
+        for waiter in waiters:
+            receipt = self._waiters.get(waiter)
+            if receipt is not None and not self._delivery(receipt).missing:
                 self.settle(waiter)
 
     def close(self) -> None:

@@ -17,13 +17,17 @@ from contextlib import suppress
 from math import inf
 from random import random
 from threading import Lock
-from typing import Final, Generic, TypeVar, cast, final
+from typing import Any, Final, Generic, TypeVar, cast, final
 
 from cachetools import TLRUCache
 
 from flushmesh.flight import Flight, Landing
 
 V = TypeVar("V")
+
+# How many marked entries one eviction passes over.  Where everything is marked, going on
+# would only keep the lock.
+CHANCES_MAX: Final = 8
 
 
 @final
@@ -103,9 +107,10 @@ class Store(Generic[V]):
         self._ttl = ttl
         self._max_staleness = max_staleness
         self._random = random
-        self._lock = Lock()  # Protects everything below; `_entries` is read without it.
+        self._closed = False
         self._entries: dict[str, Entry[V]] = {}
         self._policy: _Policy[V] = _Policy(maxsize, self._entries)
+        self._guard = _Guard(self._policy)  # Protects all of these; `_entries` is read without it.
         self._flights: dict[str, Flight[V]] = {}
         self._writes: dict[str, list[Write]] = {}
 
@@ -118,7 +123,10 @@ class Store(Generic[V]):
         # rests on.  The clock comes last: a thread may be stopped between any two lines, and
         # time that passes then must count.
         trusted_at = self.trusted_at
-        entry = self._entries.get(key)
+        try:
+            entry = self._entries.get(key)
+        except TypeError:  # No key at all; the caller says so in words.
+            return MISS
         if entry is not None:
             now = self._clock()
             proven = max(trusted_at, entry.loaded_at)
@@ -137,7 +145,7 @@ class Store(Generic[V]):
         whose own thread runs the other load gets a flight that is revoked from the
         beginning, because waiting for that load would never end.
         """
-        with self._lock:
+        with self._guard:
             now = self._clock()
             entry = self._entries.get(key)
             if entry is not None and entry.serves(self.trusted_at, now):
@@ -145,16 +153,18 @@ class Store(Generic[V]):
                 return entry
             self.misses += 1
             running = self._flights.get(key)
-            if running is not None and not (blocking and running.blocks_this_thread()):
-                return running.join_locked()
+            if running is not None:
+                running.check_not_aboard()
+                if not (blocking and running.blocks_this_thread()):
+                    return running.join_locked()
             self.loads += 1
-            flight = Flight[V](key, now)
+            flight = Flight[V](key, now, blocking=blocking)
             self._flights.setdefault(key, flight)
             return flight
 
     def fill(self, flight: Flight[V], value: V) -> bool:
         """Store *value* unless a flush has revoked *flight*; tell whether it was stored."""
-        with self._lock:
+        with self._guard:
             stored = (
                 self._flights.get(flight.key) is flight
                 and flight.key not in self._writes
@@ -171,7 +181,7 @@ class Store(Generic[V]):
         An Exception reaches everyone who waits; after anything else (the loading task was
         cancelled, the thread interrupted) one of them loads instead.
         """
-        with self._lock:
+        with self._guard:
             self._end_locked(flight)
         flight.land(Landing(error=error, abandoned=not isinstance(error, Exception)))
 
@@ -186,39 +196,45 @@ class Store(Generic[V]):
         #   2:                 commits the new row
         #   2: flush(k)        drops the entry, revokes the flight
         #   1: fill            refused: the old row must not outlive the flush
-        with self._lock:
+        with self._guard:
             return self._flush_locked(key)
 
     def flush_all(self) -> bool:
         """Forget everything, also what is being loaded now; tell whether anything was here."""
-        with self._lock:
+        with self._guard:
             held = bool(self._entries)
             self._policy.clear()
             self._revoke_all_locked()
             return held
 
-    def distrust(self, since: float | None) -> None:
+    def distrust(self, since: float) -> None:
         """
         Let every entry run out: flushes may have been missed *since* then.
 
-        Each ends its own bound after *since*, or after its load if that was later or *since*
-        is None.  What is being loaded now is not stored.  With an infinite bound nothing
+        Each ends its own bound after *since*, or after its load if that was later.  What is
+        being loaded now is not stored.  With an infinite bound nothing
         would run out, so everything is forgotten.
         """
         if self._max_staleness == inf:
             self.flush_all()
             return
-        with self._lock:
+        with self._guard:
             for entry in self._entries.values():
-                start = entry.loaded_at if since is None else max(entry.loaded_at, since)
-                entry.expires = min(entry.expires, start + entry.bound)
+                entry.expires = min(entry.expires, max(entry.loaded_at, since) + entry.bound)
+            self._revoke_all_locked()
+
+    def close(self) -> None:
+        """Forget everything for good: nothing is stored any more."""
+        with self._guard:
+            self._closed = True
+            self._policy.clear()
             self._revoke_all_locked()
 
     # The way of a write.
 
     def begin_write(self, key: str) -> Write:
         """Forget *key*, and store nothing for it until `end_write`."""
-        with self._lock:
+        with self._guard:
             self._flush_locked(key)
             write = Write(key, self._clock())
             self._writes.setdefault(key, []).append(write)
@@ -226,7 +242,7 @@ class Store(Generic[V]):
 
     def end_write(self, write: Write, value: V | Miss) -> None:
         """Forget *write*'s key again, then keep *value* unless another flush or write came meanwhile."""
-        with self._lock:
+        with self._guard:
             still_open = self._writes[write.key]
             still_open.remove(write)
             keep = not write.revoked and not still_open and not isinstance(value, Miss)
@@ -238,11 +254,12 @@ class Store(Generic[V]):
 
     # Looking inside.
 
-    def keys(self) -> list[str]:
-        """Return the keys that may be served now."""
-        with self._lock:
+    def snapshot(self) -> dict[str, V]:
+        """Return what may be served now, without counting hits."""
+        with self._guard:
             now = self._clock()
-            return [key for key, entry in self._entries.items() if entry.serves(self.trusted_at, now)]
+            entries = self._entries.items()
+            return {key: entry.value for key, entry in entries if entry.serves(self.trusted_at, now)}
 
     def holds(self, key: object) -> bool:
         """Tell whether *key* may be served now, without counting a hit."""
@@ -270,6 +287,8 @@ class Store(Generic[V]):
 
     def _put_locked(self, key: str, value: V, loaded_at: float) -> bool:
         # Entries that were loaded together do not run out together.
+        if self._closed:
+            return False
         bound = self._max_staleness * (0.5 + 0.5 * self._random())
         return self._policy.put(key, Entry(value, loaded_at, loaded_at + self._ttl, bound), self._clock())
 
@@ -284,11 +303,14 @@ class _Policy(TLRUCache[str, Entry[V]]):
     Decides which entries stay, and mends *entries* wherever it lets one go.
 
     Its time stands still: it is set once for each operation, so that one operation sees
-    one time.
+    one time.  What it lets go lies in `dropped` until the store's lock is released, because
+    the end of a value may run code of the application.
     """
 
     def __init__(self, maxsize: int, entries: dict[str, Entry[V]]) -> None:
+        self.dropped: list[Entry[V]] = []
         self._now = 0.0
+        self._chances = 0
         self._mended = entries
         super().__init__(maxsize, ttu=lambda _key, entry, _now: entry.expires, timer=lambda: self._now)
 
@@ -297,12 +319,22 @@ class _Policy(TLRUCache[str, Entry[V]]):
         self._now = now
         if now >= entry.expires:
             return False
+        former = self._mended.get(key)
+        if former is not None:
+            self.dropped.append(former)
         self[key] = entry
         self._mended[key] = entry
         return True
 
     def __delitem__(self, key: str) -> None:
-        del self._mended[key]
+        entry = self._mended.get(key)
+        if entry is not None and entry.marked and self._chances:
+            # Called by `popitem`, which ends with this: looking an entry up makes it the youngest.
+            self._chances -= 1
+            entry.marked = False
+            self[key]
+            return
+        self._drop(key)
         # An expired item is deleted too, and only then raises KeyError.
         with suppress(KeyError):
             super().__delitem__(key)
@@ -311,20 +343,43 @@ class _Policy(TLRUCache[str, Entry[V]]):
         """Let go of what has expired."""
         expired = list(super().expire(time))
         for key, _entry in expired:
-            self._mended.pop(key, None)
+            self._drop(key)
         return expired
 
     def popitem(self) -> tuple[str, Entry[V]]:
         """Let go of the entry that was longest without a hit, approximately: the second-chance rule."""
+        self._chances = CHANCES_MAX
         while True:
             key, entry = super().popitem()
-            if not entry.marked:
+            if key not in self._mended:
+                self._chances = 0
                 return key, entry
-            entry.marked = False
-            self[key] = entry
-            self._mended[key] = entry
 
     def clear(self) -> None:
         """Let go of everything."""
+        self.dropped += self._mended.values()
         self._mended.clear()
         super().clear()
+
+    def _drop(self, key: str) -> None:
+        entry = self._mended.pop(key, None)
+        if entry is not None:
+            self.dropped.append(entry)
+
+
+class _Guard:
+    """The store's lock; what was let go under it comes to its end after it is released."""
+
+    __slots__ = ("_lock", "_policy")
+
+    def __init__(self, policy: _Policy[Any]) -> None:
+        self._lock = Lock()
+        self._policy = policy
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        dropped, self._policy.dropped = self._policy.dropped, []
+        self._lock.release()
+        del dropped

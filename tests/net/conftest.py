@@ -4,6 +4,8 @@ import socket
 
 import pytest
 
+from flushmesh import Mesh
+from tests.net.meshes import follows, wait_until
 from tests.net.nodeprocess import NodeProcess
 
 
@@ -53,3 +55,23 @@ def mesh_of(start, ports):
         return nodes
 
     return mesh
+
+
+@pytest.fixture
+def pair(ports):
+    """Two meshes that follow each other, of the options given."""
+    meshes = []
+
+    def make(**options):
+        roster = ports(2)
+        for name in ("a", "b"):
+            mesh = Mesh("m", name=name, listen=roster, peers=[roster], **options)
+            meshes.append(mesh)
+            mesh.start()
+        a, b = meshes
+        wait_until(lambda: follows(a, "b") and follows(b, "a"))
+        return a, b
+
+    yield make
+    for mesh in meshes:
+        mesh.close()

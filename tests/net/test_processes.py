@@ -130,3 +130,53 @@ def test_a_proxy_in_the_environment_is_ignored(mesh_of, monkeypatch):
     a, _b = mesh_of("a", "b")
 
     assert a("flush and wait") == ["acknowledged", []]
+
+
+STARTS_WHEN_TOLD = """
+import sys
+from flushmesh import Mesh
+import flushmesh.net.driver  # Loads gRPC before the race.
+print("ready", flush=True)
+for _ in sys.stdin:
+    mesh = Mesh("m", listen=sys.argv[1], mdns=False)
+    mesh.start()
+    print(mesh.status().address, flush=True)
+    sys.stdin.readline()
+    mesh.close()
+    print("closed", flush=True)
+"""
+
+
+def test_processes_that_start_together_take_different_ports(ports):
+    """However many workers begin on one range at once, each gets a port of its own, and none complains."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTS_WHEN_TOLD, ports(6)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        for _ in range(4)
+    ]
+
+    def tell():
+        for worker in workers:
+            worker.stdin.write("go\n")
+
+    def hear():
+        return [worker.stdout.readline().strip() for worker in workers]
+
+    assert hear() == ["ready"] * 4
+    for _ in range(10):
+        tell()
+        addresses = hear()
+        assert len(set(addresses)) == 4, addresses
+        assert "" not in addresses
+        tell()
+        assert hear() == ["closed"] * 4
+
+    ended = [worker.communicate(timeout=10) for worker in workers]
+    assert [stderr for _, stderr in ended] == [""] * 4
+    assert [worker.returncode for worker in workers] == [0] * 4

@@ -129,3 +129,26 @@ def test_a_slow_follower_is_told_that_the_journal_moved_on():
     batch = origin.next_message(journal, tuple, leaving=False)
     assert isinstance(batch, Batch)
     assert (batch.first, keys(batch)) == (4, ["d"])
+
+
+def test_memory_stays_within_twice_the_bound_of_flushes():
+    """What was let go of is freed before it is as much as what is held."""
+    journal = Journal(flushes_max=100)
+    for number in range(1000):
+        journal.append(Flush("c", f"k{number}"))
+        assert len(journal._flushes) <= 200
+
+    assert keys(journal.batch(900)) == [f"k{number}" for number in range(900, 1000)]
+
+
+def test_memory_stays_within_twice_the_bound_of_bytes():
+    """Also when keys grow shorter and shorter, so that few of what was let go of outweigh many that are held."""
+    bound = 32 * 1024
+    journal = Journal(bytes_max=bound)
+    for length in (1024, 512, 256, 128):
+        flush = Flush("c", "k" * length)
+        for _ in range(bound // flush_bytes(flush)):
+            journal.append(flush)
+            assert sum(map(flush_bytes, journal._flushes)) <= 2 * bound
+
+    assert len(journal.batch(journal.floor).flushes) == journal.head - journal.floor

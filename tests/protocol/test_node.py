@@ -2,7 +2,7 @@
 
 import pytest
 
-from flushmesh.protocol.effects import Apply, HangUp, Parted, Progress, Refused
+from flushmesh.protocol.effects import Acknowledged, Apply, HangUp, Parted, Refused
 from flushmesh.protocol.journal import BATCH_FLUSHES_MAX
 from flushmesh.protocol.messages import Ack, Batch, Flush, Hello, Leave, Ping, Truncated, Welcome
 from flushmesh.protocol.peer import State
@@ -168,7 +168,7 @@ def test_a_refusal_is_reported_once():
 def test_a_second_node_with_the_same_id_is_refused():
     """Two nodes with one id are told so; neither is served as the other."""
     world, (a, b) = joined("a", "b")
-    link = a.node.accept("elsewhere")
+    link = a.node.accept("elsewhere", world.now)
     identity = b.node.identity
     impostor = Hello(1, "m", type(identity)(identity.id, "impostor", "elsewhere:1"), b"", 0)
 
@@ -193,7 +193,7 @@ def test_what_cannot_be_served_is_refused(hello, words):
     other = World().add("b").node.identity
     fields = {"protocol": 1, "mesh": "m", "node": other, "origin_id": b"", "cursor": 0} | hello
 
-    effects = a.node.receive(a.node.accept("b"), Hello(**fields), world.now)
+    effects = a.node.receive(a.node.accept("b", world.now), Hello(**fields), world.now)
 
     assert words in str(effects[0].refusal)
     assert a.known == set()
@@ -249,7 +249,7 @@ def test_acknowledgement_is_asked_for_and_given_after_application():
     world.settle()
 
     assert a.missing(sequence) == set()
-    assert Progress() in a.effects
+    assert Acknowledged(sequence) in a.effects
     kinds = [type(message) for _, _, message in world.log]
     assert kinds == [Batch, Ack]
     assert [flush.key for flush in b.applied] == ["k"]

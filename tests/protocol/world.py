@@ -124,7 +124,7 @@ class World:
             silent = other is not None or name in self.dark
             self.carry(member, member.node.closed(link, "connection refused", self.now, silent=silent))
             return
-        far = (name, other.node.accept(own))
+        far = (name, other.node.accept(own, self.now))
         self.streams[own, link] = far
         self.streams[far] = (own, link)
 

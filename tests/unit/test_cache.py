@@ -1,7 +1,10 @@
 """The cache, as an application uses it; the mesh is replaced by a list of what was broadcast."""
 
 import asyncio
+import contextvars
+import re
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from flushmesh.cache import Cache
 from flushmesh.errors import MeshClosed, RecursiveLoad
 from flushmesh.options import CacheOptions
-from flushmesh.receipt import Deliveries, Receipt
+from flushmesh.receipt import Deliveries, Delivery, Receipt
 from flushmesh.store import Store
 from tests.unit.clock import Clock
 
@@ -27,7 +30,7 @@ class Broadcasts:
 
     def broadcast(self, cache: str, key: str | None) -> Receipt:
         self.sent.append((cache, key))
-        return Receipt(len(self.sent), Deliveries(lambda _: (), lambda _: None))
+        return Receipt(len(self.sent), 0.0, Deliveries(lambda _: Delivery(), lambda _: None))
 
 
 @pytest.fixture
@@ -94,6 +97,8 @@ def test_flush_all_forgets_everything(cache, mesh):
         (42, TypeError, "a key is a str, not int"),
         (None, TypeError, "a key is a str, not NoneType"),
         (b"k", TypeError, "a key is a str, not bytes"),
+        ([], TypeError, 'a key is a str, not list; build one, as in f"user:{user_id}"'),
+        ({}, TypeError, "a key is a str, not dict"),
         ("", ValueError, "cannot be empty"),
         ("k" * 1025, ValueError, "at most 1024 bytes, this one has 1025"),
         ("ü" * 513, ValueError, "at most 1024 bytes, this one has 1026"),
@@ -109,11 +114,12 @@ def test_a_wrong_key_is_refused_before_anything_changes(cache, mesh, key, error,
         lambda: cache.flush(key),
         lambda: cache.writing(key),
         lambda: cache[key],
+        lambda: cache.pop(key, None),
         lambda: cache.__setitem__(key, "v"),
         lambda: cache.__delitem__(key),
     ]
     for call in calls:
-        with pytest.raises(error, match=words):
+        with pytest.raises(error, match=re.escape(words)):
             call()
 
     assert key not in cache
@@ -260,6 +266,58 @@ def test_a_loader_that_asks_for_its_own_key_is_told(cache):
         asyncio.run(cache.aget_or_load("k", ask))
 
 
+def test_a_loader_that_asks_for_its_own_key_is_told_inside_a_running_loop_too(cache):
+    """A blocking loader that a coroutine calls recurses no deeper than anywhere else."""
+    loads = []
+
+    def ask():
+        loads.append(1)
+        return cache.get_or_load("k", ask)
+
+    async def main():
+        return cache.get_or_load("k", ask)
+
+    with pytest.raises(RecursiveLoad, match='loader of "k"'):
+        asyncio.run(main())
+
+    assert len(loads) == 1
+    assert cache.get_or_load("k", lambda: "v") == "v"
+
+
+def test_a_coroutine_that_asks_for_its_own_key_without_awaiting_is_told(cache):
+    """An async loader that calls the blocking read for its own key is no other caller."""
+
+    async def ask():
+        return cache.get_or_load("k", never)
+
+    with pytest.raises(RecursiveLoad, match='loader of "k"'):
+        asyncio.run(cache.aget_or_load("k", ask))
+
+    assert "k" not in cache
+
+
+def test_a_load_that_is_thrown_away_passes_the_load_on(cache):
+    """Who waits for a coroutine that is never finished, but closed in another context, loads instead."""
+
+    @types.coroutine
+    def hang():
+        yield
+
+    loading = cache.aget_or_load("k", hang)
+    contextvars.copy_context().run(loading.send, None)
+    results = []
+    # A daemon, so that a wait without end fails this test and no more.
+    waiting = threading.Thread(target=lambda: results.append(cache.get_or_load("k", lambda: "mine")), daemon=True)
+    waiting.start()
+    while cache.info().misses < 2:
+        threading.Event().wait(0.001)
+    loading.close()
+    waiting.join(5)
+
+    assert results == ["mine"]
+    assert cache.get("k") == "mine"
+
+
 def test_a_loader_may_ask_for_another_key(cache):
     """Loads nest."""
     assert cache.get_or_load("a", lambda: cache.get_or_load("b", lambda: 1) + 1) == 2
@@ -288,6 +346,18 @@ def test_writing_flushes_also_when_the_body_raises(cache, mesh):
     assert "k" not in cache
 
 
+def test_a_write_that_is_used_twice_keeps_nothing_of_the_first(cache, mesh):
+    """Each time around is a write of its own, and keeps only what was set in it."""
+    write = cache.writing("k")
+    with write:
+        write.set("first")
+    with write:
+        pass
+
+    assert "k" not in cache
+    assert (len(mesh.sent), write.receipt.sequence) == (2, 2)
+
+
 def test_the_mapping_writes(cache, mesh):
     """Storing and deleting an item flush its key on the peers; reading does not."""
     cache["k"] = "v"
@@ -314,6 +384,68 @@ def test_the_mapping_has_everything_a_mapping_has(cache):
     assert dict(cache.items()) == {"b": 2}
     cache.clear()
     assert list(cache) == []
+
+
+class Fleeting:
+    """A clock by which everything that was held expires while somebody looks: each reading is a minute later."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.step = 0.0
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+def items(cache):
+    return list(cache.items())
+
+
+def values(cache):
+    return list(cache.values())
+
+
+def pop(cache):
+    return cache.pop("k0", "default")
+
+
+def popitem(cache):
+    try:
+        return cache.popitem()
+    except KeyError as error:
+        # The one error that it has: there is nothing.
+        assert "is empty" in str(error)  # noqa: PT017
+        return None
+
+
+def equals(cache):
+    return cache == {"k0": 0}
+
+
+@pytest.mark.parametrize("look", [list, len, items, values, pop, popitem, equals], ids=lambda look: look.__name__)
+def test_what_expires_meanwhile_is_no_error(mesh, look):
+    """No look at the whole mapping, and no removal, raises because an entry expires during it."""
+    clock = Fleeting()
+    cache = Cache("c", Store(100, 60.0, clock), mesh, CacheOptions(), None)
+    for number in range(5):
+        cache[f"k{number}"] = number
+
+    clock.step = 15.0
+    for _ in range(5):
+        look(cache)
+
+
+def test_what_is_flushed_meanwhile_is_no_error(cache):
+    """An iteration goes through what was held when it began."""
+    for looks in (cache.items, cache.values, cache.keys):
+        cache.update(a=1, b=2, c=3)
+        seen = []
+        for item in looks():
+            cache.flush_all()
+            seen.append(item)
+
+        assert len(seen) == 3
 
 
 def test_cached_functions_keep_their_results(cache):
@@ -392,9 +524,10 @@ def test_a_closed_mesh_serves_nobody(cache, mesh):
             call()
 
 
-def test_a_hook_that_raises_harms_nothing(mesh, caplog):
-    """What on_flushed raises is logged; the flush was applied before."""
-    cache = Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), raising(LookupError("oops")))
+@pytest.mark.parametrize("error", [LookupError("oops"), asyncio.CancelledError(), SystemExit(1), KeyboardInterrupt()])
+def test_a_hook_that_raises_harms_nothing(mesh, caplog, error):
+    """Whatever on_flushed raises is logged; the flush was applied before."""
+    cache = Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), raising(error))
     cache["k"] = "v"
     cache._store.get("k")
 

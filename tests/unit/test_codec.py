@@ -15,6 +15,7 @@ from flushmesh.protocol.messages import (
     Hello,
     Identity,
     Leave,
+    News,
     Ping,
     Truncated,
     Vouch,
@@ -23,14 +24,14 @@ from flushmesh.protocol.messages import (
 from flushmesh.wire import mesh_pb2 as wire
 
 ME = Identity(b"m" * 16, "me", "127.0.0.1:7946")
-OTHER = Identity(b"o" * 16, "other", "[::1]:1")
+NEWS = News(Identity(b"o" * 16, "other", "[::1]:1"), reached=True)
 FLUSHES = (Flush("c", "k"), Flush("c", tag="t"), Flush("c"), Flush("c", "k", version=0), Flush("c", "ü"))
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        Hello(1, "m", ME, b"o" * 16, 5, 30.0, (OTHER,)),
+        Hello(1, "m", ME, b"o" * 16, 5, 30.0, 120.0, (NEWS,)),
         Hello(1, "m", Identity(b"m" * 16, "me", ":7946"), b"", 0),
         Ping(1.5, 7),
         Ack(7),
@@ -44,13 +45,13 @@ def test_what_a_follower_sends_arrives(message):
 @pytest.mark.parametrize(
     "message",
     [
-        Welcome(ME, 5, (OTHER,)),
+        Welcome(ME, 5, (NEWS,)),
         Batch(3, FLUSHES, acknowledge=True),
         Batch(3, ()),
         Truncated(9),
         Vouch(1.5, 3),
         Vouch(1.5, 3, ()),
-        Vouch(1.5, 3, (OTHER,)),
+        Vouch(1.5, 3, (NEWS,)),
         Leave(9),
     ],
 )

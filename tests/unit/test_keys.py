@@ -1,7 +1,7 @@
 """Keys and key templates."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flushmesh.keys import KeyTemplate, check_name
@@ -36,6 +36,8 @@ def test_attributes_and_items_can_be_named():
         ("user:{user!r}", "takes no format"),
         ("user:{user:>5}", "takes no format"),
         ("{tenant}{user}", "put text between two fields"),
+        ("{tenant}%{user}", "a percent sign cannot stand between two fields"),
+        ("{tenant}:{user}%-{verbose}", "a percent sign cannot stand between two fields"),
     ],
 )
 def test_a_wrong_template_is_refused_when_decorating(template, words):
@@ -52,6 +54,52 @@ def test_different_texts_never_give_one_key(texts):
 
     same = (tenant, user) == (other_tenant, other_user)
     assert (template(tenant, user) == template(other_tenant, other_user)) is same
+
+
+# Separators of one byte and of several, alone and as the beginning of more, and in one another's bytes.
+TEMPLATES = [
+    "{tenant}:{user}:{verbose}",
+    "{tenant}--{user}-{verbose}",
+    "{tenant}│{user}é{verbose}",
+    "{tenant}€{user}:{verbose}",
+    "%{tenant}:%{user}2{verbose}",
+    "{tenant}A{user}🔥{verbose}",
+]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(data=st.data())
+@settings(max_examples=60)
+def test_different_texts_never_give_one_key_whatever_separates_them(template, data):
+    """Separators beyond ASCII are escaped as reversibly as a colon."""
+    key = KeyTemplate(template, load)
+    # Texts of what separators and their escapes are made of meet most easily.
+    alphabet = ":-│é€🔥%0258ABCEF3"
+    text = st.one_of(
+        st.text(st.sampled_from(alphabet), max_size=4),
+        st.sampled_from(["%3A", "%2", "%02", "%2502", "%E2%94%82", "%E2", "%C3%A9", "%82", "%E2%82%AC", "%41", ""]),
+    )
+    one, other = [data.draw(st.tuples(text, text, text)) for _ in range(2)]
+
+    keys = [key(tenant, user, verbose=verbose) for tenant, user, verbose in (one, other)]
+    assert (keys[0] == keys[1]) is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("template", "one", "other"),
+    [
+        ("{tenant}│{user}", ("│", "x"), ("%02", "x")),
+        ("{tenant}│{user}", ("│", "x"), ("%E2%94%82", "x")),
+        ("{tenant}é{user}", ("aé", "b"), ("a", "éb")),
+        ("{tenant}:{user}", (":", "x"), ("%3A", "x")),
+        ("{tenant}:{user}", ("a:b", "c"), ("a", "b:c")),
+    ],
+)
+def test_texts_that_were_made_to_meet_do_not(template, one, other):
+    """A value that looks like another value's escape is escaped itself."""
+    key = KeyTemplate(template, load)
+
+    assert key(*one) != key(*other)
 
 
 def test_an_ordinary_value_stands_as_it_is():

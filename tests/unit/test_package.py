@@ -24,11 +24,12 @@ FLOORS = {
     "net": {"discovery", "protocol", "wire"},
     "discovery": set(),
     "wire": set(),
-    "mesh": {"cache", "store", "options", "rosterfile", "net", "discovery", "protocol"},
+    "logbook": {"protocol"},
+    "mesh": {"logbook", "cache", "store", "options", "rosterfile", "net", "discovery", "protocol"},
 }
 # `Cache` shows its options, which say what the journal's bounds are.
 FLOORS["cache"].add("options")
-LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status"}
+LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status", "clock"}
 # What the pure rooms may take from the standard library.
 PURE = {
     "__future__", "collections", "collections.abc", "dataclasses", "enum", "typing", "zlib", "itertools", "math",

@@ -14,22 +14,37 @@ class Peers:
     def __init__(self, *names):
         self.acknowledged = dict.fromkeys(names, 0)
         self.asked = []
-        self.deliveries = Deliveries(self.missing, self.asked.append)
+        self.fenced = set()
+        self.looks = 0
+        self.deliveries = Deliveries(self.delivery, self.asked.append)
 
-    def missing(self, sequence):
-        return tuple(name for name, at in self.acknowledged.items() if at < sequence)
+    def delivery(self, receipt):
+        self.looks += 1
+        late = {name for name, at in self.acknowledged.items() if at < receipt.sequence}
+        return Delivery(
+            acknowledged=tuple(sorted(set(self.acknowledged) - late)),
+            fenced=tuple(sorted(late & self.fenced)),
+            missing=tuple(sorted(late - self.fenced)),
+        )
 
     def acknowledge(self, name, sequence):
         self.acknowledged[name] = sequence
-        self.deliveries.progress()
+        self.deliveries.acknowledged(min(self.acknowledged.values()))
+
+    def fence(self, name):
+        self.fenced.add(name)
+        self.deliveries.reconsider()
 
     def receipt(self, sequence):
-        return Receipt(sequence, self.deliveries)
+        return Receipt(sequence, 0.0, self.deliveries)
 
 
 def test_nobody_to_wait_for_is_acknowledged():
     """A mesh without peers has delivered everything."""
-    assert Peers().receipt(1).wait(0) == Delivery(Outcome.ACKNOWLEDGED)
+    delivery = Peers().receipt(1).wait(0)
+
+    assert delivery == Delivery()
+    assert delivery.outcome is Outcome.ACKNOWLEDGED
 
 
 def test_a_timeout_names_who_is_missing():
@@ -37,7 +52,7 @@ def test_a_timeout_names_who_is_missing():
     peers = Peers("a", "b")
     peers.acknowledge("a", 1)
 
-    assert peers.receipt(1).wait(0) == Delivery(Outcome.PENDING, ("b",))
+    assert peers.receipt(1).wait(0) == Delivery(("a",), missing=("b",))
     assert peers.asked == [1]
 
 
@@ -63,7 +78,7 @@ def test_a_thread_waits_until_the_last_peer_acknowledges():
     peers.acknowledge("b", 1)
     thread.join(10)
 
-    assert results == [Delivery(Outcome.ACKNOWLEDGED)]
+    assert results == [Delivery(("a", "b"))]
 
 
 def test_a_task_awaits_a_receipt():
@@ -76,7 +91,7 @@ def test_a_task_awaits_a_receipt():
         await asyncio.to_thread(peers.acknowledge, "a", 1)
         return await task
 
-    assert asyncio.run(main()) == Delivery(Outcome.ACKNOWLEDGED)
+    assert asyncio.run(main()) == Delivery(("a",))
 
 
 def test_a_cancelled_wait_leaves_nothing_behind():
@@ -96,8 +111,84 @@ def test_a_cancelled_wait_leaves_nothing_behind():
 def test_closing_settles_everybody():
     """When the mesh closes, who waits learns what is known."""
     peers = Peers("a")
-    waiter = peers.deliveries.watch(1)
+    waiter = peers.deliveries.watch(peers.receipt(1))
     peers.deliveries.close()
 
-    assert waiter.result(0) == Delivery(Outcome.PENDING, ("a",))
-    assert peers.receipt(2).wait(10) == Delivery(Outcome.PENDING, ("a",))
+    assert waiter.result(0) == Delivery(missing=("a",))
+    assert peers.receipt(2).wait(10) == Delivery(missing=("a",))
+
+
+def test_a_fenced_peer_is_told_from_one_that_acknowledged():
+    """A receipt that nobody is missing from says who has only run out of what it could serve."""
+    peers = Peers("a", "b")
+    waiter = peers.deliveries.watch(peers.receipt(1))
+    peers.acknowledge("a", 1)
+    assert not waiter.done()
+    peers.fence("b")
+
+    assert waiter.result(0) == Delivery(("a",), ("b",))
+    assert waiter.result(0).outcome is Outcome.FENCED
+
+
+def test_waiters_that_gave_up_cost_nothing():
+    """However many receipts time out beside a frozen peer, they are forgotten."""
+    peers = Peers("a")
+    for sequence in range(1, 1000):
+        peers.receipt(sequence).wait(0)
+
+    assert peers.deliveries._waiters == {}
+    assert len(peers.deliveries._order) < 100
+
+
+def test_many_receipts_beside_a_frozen_peer_are_not_looked_at_again_and_again():
+    """Each receipt is looked at when it is waited for and when it is settled; what one peer says costs nothing else."""
+    peers = Peers("a", "frozen")
+    waiters = []
+    for sequence in range(1, 501):
+        waiters.append(peers.deliveries.watch(peers.receipt(sequence)))
+        peers.acknowledge("a", sequence)
+    assert peers.looks <= 500
+    for sequence in range(1, 501):
+        peers.acknowledge("frozen", sequence)
+
+    assert all(waiter.result(0).outcome is Outcome.ACKNOWLEDGED for waiter in waiters)
+    # Twice for each that is reached: whether anybody is missing, and what its waiter is told.
+    assert peers.looks <= 3 * 500
+
+
+def test_who_gave_up_is_not_looked_at_any_more():
+    """A wait that has timed out costs nothing afterwards, not even when everybody is looked at again."""
+    peers = Peers("a")
+    for sequence in range(1, 101):
+        peers.receipt(sequence).wait(0)
+    peers.looks = 0
+
+    peers.deliveries.reconsider()
+    peers.acknowledge("a", 100)
+
+    assert peers.looks == 0
+
+
+def test_a_wait_that_is_interrupted_leaves_nothing_behind(monkeypatch):
+    """Whatever ends a wait, its waiter is forgotten."""
+    peers = Peers("a")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flushmesh.receipt.wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        peers.receipt(1).wait()
+
+    assert peers.deliveries._waiters == {}
+
+
+def test_a_wait_that_ends_well_leaves_nothing_behind():
+    """Waiters that were settled are forgotten, whoever settled them."""
+    peers = Peers("a")
+    waiter = peers.deliveries.watch(peers.receipt(1))
+    peers.acknowledge("a", 1)
+    assert peers.receipt(1).wait().outcome is Outcome.ACKNOWLEDGED
+
+    assert waiter.done()
+    assert peers.deliveries._waiters == {}

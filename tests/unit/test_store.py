@@ -1,9 +1,12 @@
 """The store: hits, fills, flushes, writes, bounds."""
 
+import sys
+import threading
+
 import pytest
 
 from flushmesh.flight import Flight
-from flushmesh.store import MISS, Entry, Store
+from flushmesh.store import CHANCES_MAX, MISS, Entry, Store
 from tests.unit.clock import Clock
 
 
@@ -57,7 +60,7 @@ def test_a_value_that_is_expired_on_arrival_is_not_stored(store, clock):
 
     assert store.fill(flight, "v") is False
     assert store.get("k") is MISS
-    assert store.keys() == []
+    assert store.snapshot() == {}
 
 
 def test_flush_revokes_a_running_load(store):
@@ -208,7 +211,7 @@ def test_the_store_is_bounded(store):
     for number in range(10):
         load(store, f"k{number}", number)
 
-    assert len(store.keys()) == 3
+    assert len(store.snapshot()) == 3
 
 
 def test_an_entry_that_was_hit_gets_a_second_chance(store):
@@ -218,7 +221,7 @@ def test_an_entry_that_was_hit_gets_a_second_chance(store):
     store.get("a")
     load(store, "d", "d")
 
-    assert set(store.keys()) == {"a", "c", "d"}
+    assert set(store.snapshot()) == {"a", "c", "d"}
     load(store, "e", "e")
     load(store, "f", "f")
     assert store.get("a") is MISS
@@ -231,7 +234,7 @@ def test_eviction_ends_although_everything_was_hit(store):
         store.get(key)
     load(store, "d", "d")
 
-    assert set(store.keys()) == {"b", "c", "d"}
+    assert set(store.snapshot()) == {"b", "c", "d"}
 
 
 def test_expired_entries_make_room_before_live_ones(store, clock):
@@ -243,7 +246,7 @@ def test_expired_entries_make_room_before_live_ones(store, clock):
     clock.now += 2
     load(store, "d", "d")
 
-    assert set(store.keys()) == {"b", "c", "d"}
+    assert set(store.snapshot()) == {"b", "c", "d"}
     assert set(store._entries) == set(store._policy) == {"b", "c", "d"}
 
 
@@ -255,3 +258,140 @@ def test_flushing_an_expired_entry_harms_nothing(store, clock):
 
     assert store._entries == {}
     assert load(store, "k", "new") is True
+
+
+def test_eviction_passes_over_few_although_everything_was_hit(clock):
+    """However many entries have a second chance, one eviction looks at CHANCES_MAX of them and takes the next."""
+    store = Store(maxsize=100, ttl=10.0, clock=clock)
+    for number in range(100):
+        load(store, f"k{number}", number)
+        store.get(f"k{number}")
+    load(store, "new", "v")
+
+    passed_over = {key for key, entry in store._entries.items() if not entry.marked} - {"new"}
+    assert passed_over == {f"k{number}" for number in range(CHANCES_MAX)}
+    assert len(store.snapshot()) == 100
+    assert not store.holds(f"k{CHANCES_MAX}")
+
+
+def test_an_entry_is_there_at_every_moment_of_its_second_chance(store):
+    """Eviction that passes over an entry never takes it away from a reader, not even for one line of code."""
+    for key in "abc":
+        load(store, key, key)
+    store.get("a")
+    flight = store.take_off("d")
+    found = []
+
+    def look(frame, event, argument):
+        found.append(store.holds("a"))
+        return look
+
+    sys.settrace(look)
+    try:
+        store.fill(flight, "d")
+    finally:
+        sys.settrace(None)
+
+    assert set(store.snapshot()) == {"a", "c", "d"}
+    assert len(found) > 20
+    assert all(found)
+
+
+def test_an_entry_is_there_at_every_moment_of_its_replacement(store):
+    """A key that is filled anew is never missing in between."""
+    load(store, "a", "old")
+    first = store.take_off("b")
+    store._flights["a"] = flight = Flight("a", 1000.0)
+    found = []
+
+    def look(frame, event, argument):
+        found.append(store.holds("a"))
+        return look
+
+    sys.settrace(look)
+    try:
+        store.fill(flight, "new")
+    finally:
+        sys.settrace(None)
+    store.fill(first, "b")
+
+    assert store.get("a") == "new"
+    assert all(found)
+
+
+def test_a_closed_store_stores_nothing(store):
+    """Loads and writes that end after the close leave nothing behind."""
+    load(store, "before", "v")
+    flight, write = store.take_off("filled"), store.begin_write("written")
+    store.close()
+
+    assert store.fill(flight, "v") is False
+    store.end_write(write, "v")
+    assert load(store, "later", "v") is False
+    assert store._entries == {}
+    assert [store.get(key) for key in ("before", "filled", "written", "later")] == [MISS] * 4
+
+
+class Farewell:
+    """A value whose end uses the store that it lay in."""
+
+    def __init__(self, store, ended):
+        self.store = store
+        self.ended = ended
+
+    def __del__(self):
+        self.store.take_off("other")
+        self.store.flush("other")
+        self.ended.append("k")
+
+
+def replaced(store, clock):
+    store.end_write(store.begin_write("k"), "other")
+
+
+def refilled(store, clock):
+    store._flights["k"] = flight = Flight("k", clock())
+    store.fill(flight, "new")
+
+
+def evicted(store, clock):
+    for key in "abc":
+        load(store, key, key)
+
+
+def expired(store, clock):
+    clock.now += 20
+    load(store, "later", "v")
+
+
+def flushed(store, clock):
+    store.flush("k")
+
+
+def flushed_all(store, clock):
+    store.flush_all()
+
+
+def closed(store, clock):
+    store.close()
+
+
+def distrusted(store, clock):
+    store.distrust(clock())
+
+
+@pytest.mark.parametrize(
+    "let_go", [flushed, flushed_all, evicted, replaced, refilled, expired, closed, distrusted], ids=lambda f: f.__name__
+)
+def test_the_end_of_a_value_may_use_the_store(clock, let_go):
+    """A value whose __del__ uses its cache holds nothing up, in whatever way it is let go."""
+    store = Store(maxsize=3, ttl=10.0, clock=clock)
+    ended = []
+    load(store, "k", Farewell(store, ended))
+    # In a thread of its own: what waits for itself would wait for ever.
+    thread = threading.Thread(target=let_go, args=(store, clock), daemon=True)
+    thread.start()
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert ended == ["k"]

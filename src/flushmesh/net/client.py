@@ -37,16 +37,21 @@ _OPTIONS: Final = [
 
 
 @dataclass(frozen=True, slots=True)
-class Nobody:
-    """Why an address is not worth a call; *silent* if nothing came back at all."""
+class Ending:
+    """
+    Why there is no stream, or no longer one.
+
+    *refused* tells that the origin would not serve, *silent* that nothing came back at all.
+    """
 
     reason: str
-    silent: bool
+    refused: bool = False
+    silent: bool = False
 
 
-async def knock(address: str) -> Nobody | None:
+async def knock(address: str) -> Ending | None:
     """
-    Try whether anybody listens at *address*.
+    Try whether anybody listens at *address*; tell why not.
 
     A roster with port ranges names many addresses where nobody is.  A refused connection
     says so at the price of two packets, and unlike an error of gRPC tells it from silence.
@@ -55,10 +60,10 @@ async def knock(address: str) -> Nobody | None:
         async with asyncio.timeout(CONNECT_MAX):
             _, writer = await asyncio.open_connection(*split(address))
     except TimeoutError:
-        return Nobody(f"no answer within {CONNECT_MAX:g} s", silent=True)
+        return Ending(f"no answer within {CONNECT_MAX:g} s", silent=True)
     except OSError as error:
         refused = isinstance(error, ConnectionRefusedError)
-        return Nobody((error.strerror or str(error)).lower(), silent=not refused)
+        return Ending((error.strerror or str(error)).lower(), silent=not refused)
     writer.close()
     return None
 
@@ -67,7 +72,7 @@ class Call:
     """
     One stream to *address*.
 
-    Once it has ended, `ending` tells why, and whether the origin refused to serve.
+    Once it has ended, `ending` tells why.
     """
 
     def __init__(self, address: str) -> None:
@@ -83,17 +88,20 @@ class Call:
         """Send a message, waiting for as long as the stream is not writable."""
         await self._call.write(data)
 
-    async def ending(self) -> tuple[str, bool]:
-        """Return why the stream ended, and whether it was refused."""
+    async def ending(self) -> Ending:
+        """Return why the stream has ended."""
         if not self._call.done():
-            return "hung up", False
+            return Ending("hung up")
         code = await self._call.code()
         details = await self._call.details()
         if code is grpc.StatusCode.OK:
-            return "it ended the stream", False
-        return details or code.name.lower(), code is grpc.StatusCode.FAILED_PRECONDITION
+            return Ending("it ended the stream")
+        refused = code is grpc.StatusCode.FAILED_PRECONDITION
+        return Ending(details or code.name.lower(), refused=refused, silent=not refused)
 
     async def close(self) -> None:
         """Cancel whatever is under way and free the connection."""
         self._call.cancel()
+        # What is cancelled completes later; by then the loop must still be there.
+        await self._call.code()
         await self._channel.close()

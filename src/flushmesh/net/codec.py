@@ -96,8 +96,8 @@ def _encode(message: Message) -> bytes:
         case Vouch(clock, head, nodes):
             vouch = wire.Vouch(clock=clock, head=head, known=map(_news, nodes or ()), known_changed=nodes is not None)
             return wire.OriginMessage(vouch=vouch).SerializeToString()
-        case Leave(head):
-            return wire.OriginMessage(leave=wire.Leave(head=head)).SerializeToString()
+        case Leave(head, known):
+            return wire.OriginMessage(leave=wire.Leave(head=head, known=map(_news, known))).SerializeToString()
 
 
 def _node(identity: Identity) -> wire.Node:
@@ -157,7 +157,7 @@ def decode_from_origin(data: bytes) -> OriginMessage:
             vouch = message.vouch
             return Vouch(vouch.clock, vouch.head, _decode_news(vouch.known) if vouch.known_changed else None)
         case "leave":
-            return Leave(message.leave.head)
+            return Leave(message.leave.head, _decode_news(message.leave.known))
     raise WireError("a message of an unknown kind; is the other node of a newer version?")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flushmesh.net.codec import WireError
-from flushmesh.protocol.messages import Leave, Message
+from flushmesh.protocol.messages import Message
 
 
 class Exchange(Protocol):
@@ -73,10 +73,9 @@ class Conversation:
     async def _send(self) -> None:
         while True:
             self._wake.clear()
+            # After a Leave there is nothing to send; the follower ends the stream once it has read it.
             while (message := self.exchange.next_message(self.link)) is not None:
                 await self.write(self.exchange.encode(message))
-                if isinstance(message, Leave):
-                    return
             await self._wake.wait()
 
     async def _receive(self) -> None:

@@ -12,6 +12,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from math import inf
 from threading import Lock, Thread, current_thread
 from typing import Final
 
@@ -19,7 +21,7 @@ import grpc
 
 from flushmesh.address import is_loopback
 from flushmesh.discovery import Announcement, Discovery
-from flushmesh.net.client import Call, knock
+from flushmesh.net.client import Call, Ending, knock
 from flushmesh.net.codec import Encoder, decode_from_follower, decode_from_origin
 from flushmesh.net.conversation import Conversation
 from flushmesh.net.server import Server, Stream, caller_host
@@ -31,7 +33,7 @@ log = logging.getLogger("flushmesh")
 
 # How a shutdown spends the two seconds it may take: goodbyes first, then whoever is stuck.
 GOODBYE_MAX: Final = 1.0
-GRACE: Final = 0.3
+GRACE: Final = 0.1
 STOP_MAX: Final = 2.0
 
 
@@ -40,7 +42,8 @@ class Driver:
     Runs one node.
 
     *make_node* is called once the address is known; *on_effect* gets the effects that are
-    not I/O, on the driver's thread, without the lock.
+    not I/O, on the driver's thread, without the lock.  *on_death* is called there if the
+    thread ends without having been stopped.
     """
 
     def __init__(
@@ -49,15 +52,17 @@ class Driver:
         clock: Callable[[], float],
         make_node: Callable[[str, Mapping[str, float]], Node],
         on_effect: Callable[[Effect], None],
+        on_death: Callable[[], None],
     ) -> None:
         self._lock = lock
         self._clock = clock
         self._make_node = make_node
         self._on_effect = on_effect
+        self._on_death = on_death
         self._encoder = Encoder()
         self._conversations: dict[int, Conversation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serving: set[asyncio.Future[None]] = set()
+        self._serving: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._woken = False
         self.encode = self._encoder.encode
@@ -77,19 +82,16 @@ class Driver:
     def wake(self) -> None:
         """Send what was flushed; many calls in a row are one wake-up."""
         if not self._woken:
+            self._call(self._wake_all)
             self._woken = True
-            self._loop.call_soon_threadsafe(self._wake_all)
 
     def act_soon(self, effects: Sequence[Effect]) -> None:
         """Carry out *effects* on the driver's thread."""
-        self._loop.call_soon_threadsafe(self._act, effects)
+        self._call(lambda: self._act(effects))
 
     def stop(self) -> None:
         """Say goodbye and end; returns within STOP_MAX seconds, whatever peers do."""
-        try:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        except RuntimeError:
-            return  # The loop has ended already.
+        self._call(self._stopping.set)
         if current_thread() is not self._thread:
             self._thread.join(STOP_MAX)
 
@@ -97,6 +99,11 @@ class Driver:
     def is_current_thread(self) -> bool:
         """Whether the caller runs on the driver's own thread."""
         return current_thread() is self._thread
+
+    def _call(self, function: Callable[[], None]) -> None:
+        # Once the loop has ended there is nobody left to tell.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function)
 
     # The thread.
 
@@ -109,10 +116,12 @@ class Driver:
                 started.set_exception(error)
             else:
                 log.exception("the mesh has stopped because of an error in it")
+                self._on_death()
 
     async def _main(self, started: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._stirred = asyncio.Event()
         server = Server(self._serve)
         try:
             address = await server.start(self._listen)
@@ -126,19 +135,30 @@ class Driver:
             await self._stopping.wait()
             await self._say_goodbye()
         finally:
-            await server.stop(GRACE)
             if self._timer is not None:
                 self._timer.cancel()
+            for conversation in self._conversations.values():
+                conversation.hang_up(None)
             for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            ending = [*self._tasks, asyncio.create_task(server.stop(GRACE))]
+            await asyncio.wait(ending, timeout=STOP_MAX - GOODBYE_MAX - 0.3)
 
     async def _say_goodbye(self) -> None:
+        """Send what is left and the goodbye, and wait until it has been read."""
         with self._lock:
             effects = self._node.leave()
         self._act(effects)
-        if self._serving:
-            await asyncio.wait(self._serving, timeout=GOODBYE_MAX)
+        deadline = self._loop.time() + GOODBYE_MAX
+        while not self._parted() and self._loop.time() < deadline:
+            self._stirred.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._stirred.wait()
+
+    def _parted(self) -> bool:
+        with self._lock:
+            return self._node.parted and not self._serving
 
     async def _discover(self, discovery: Discovery, announcement: Announcement) -> None:
         def propose(addresses: Collection[str]) -> None:
@@ -162,15 +182,13 @@ class Driver:
             return data if isinstance(data, bytes) else None
 
         with self._lock:
-            link = self._node.accept(caller_host(stream))
+            link = self._node.accept(caller_host(stream), self._clock())
         conversation = Conversation(link, self, read, stream.write, decode_from_follower)
-        ended = self._loop.create_future()
-        self._serving.add(ended)
+        self._serving.add(link)
         try:
             await self._converse(conversation)
         finally:
-            self._serving.discard(ended)
-            ended.set_result(None)
+            self._serving.discard(link)
             self._closed(link, "the follower went away")
         if conversation.refusal is not None:
             await stream.abort(grpc.StatusCode.FAILED_PRECONDITION, conversation.refusal)
@@ -180,17 +198,20 @@ class Driver:
         if not self._insecure and not is_loopback(address):
             self._closed(link, "beyond this machine, and the mesh is not insecure", refused=True)
             return
-        nobody = await knock(address)
-        if nobody is not None:
-            self._closed(link, nobody.reason, silent=nobody.silent)
-            return
+        ending = Ending("broken off", silent=True)
+        try:
+            nobody = await knock(address)
+            ending = nobody if nobody is not None else await self._follow(link, address)
+        finally:
+            self._closed(link, ending.reason, refused=ending.refused, silent=ending.silent)
+
+    async def _follow(self, link: int, address: str) -> Ending:
         call = Call(address)
         try:
             await self._converse(Conversation(link, self, call.read, call.write, decode_from_origin))
-            reason, refused = await call.ending()
+            return await call.ending()
         finally:
             await call.close()
-        self._closed(link, reason, refused=refused, silent=not refused)
 
     async def _converse(self, conversation: Conversation) -> None:
         link = conversation.link
@@ -206,6 +227,7 @@ class Driver:
         with self._lock:
             effects = self._node.closed(link, reason, self._clock(), refused=refused, silent=silent)
         self._act(effects)
+        self._stirred.set()
         self._plan()
 
     # What a conversation needs.
@@ -259,7 +281,8 @@ class Driver:
             self._timer = None
         with self._lock:
             due = self._node.next_due()
-        self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._tick)
+        if due < inf:
+            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._tick)
 
     def _tick(self) -> None:
         with self._lock:

@@ -22,8 +22,9 @@ REDIAL_MAX: Final = 5.0
 REDIAL_FACTOR: Final = 1.6
 
 
-# How nodes that were heard of from other nodes are proposed.
-HEARSAY: Final = "mesh"
+# Who proposes an address: a discovery by its name, or a node by its id, because it was met or
+# heard of.
+Source = str | bytes
 
 
 @dataclass(slots=True)
@@ -33,15 +34,19 @@ class Contact:
 
     `node_id` is who answered there last; `mine` is set once this node itself did.
     `answered` tells whether anything ever came back: an answer, or a refused connection.
+    `hailed` is the id that the last Hello gave a cursor for; `deserted` tells that the last
+    connection was refused because nobody listens there.
     """
 
     address: str
-    sources: set[str] = field(default_factory=set)
+    sources: set[Source] = field(default_factory=set)
     link: int | None = None
     peer: Peer | None = None
     node_id: bytes = b""
     greeted: bool = False
+    hailed: bytes = b""
     answered: bool = False
+    deserted: bool = False
     mine: bool = False
     refusal: str | None = None
     failures: int = 0
@@ -68,30 +73,21 @@ class Contacts:
         """Return the contact that was dialled as *link*, if it still is."""
         return self._links.get(link)
 
-    def propose(self, source: str, addresses: Iterable[str], now: float) -> None:
+    def propose(self, source: Source, addresses: Iterable[str], now: float) -> None:
         """Take *addresses* for all that *source* proposes from now on."""
-        proposed = set(addresses)
+        proposed = dict.fromkeys(addresses)  # In their order: the same input gives the same run.
         for address in proposed:
-            self.add(source, address, now)
-        for contact in [c for c in self if c.address not in proposed]:
-            self.withdraw(source, contact)
-
-    def add(self, source: str, address: str, now: float) -> None:
-        """Let *source* propose one more address."""
-        contact = self._contacts.setdefault(address, Contact(address, due=now))
-        contact.sources.add(source)
+            contact = self._contacts.setdefault(address, Contact(address, due=now))
+            contact.sources.add(source)
+        for contact in [c for c in self if source in c.sources and c.address not in proposed]:
+            contact.sources.discard(source)
+            self._drop_if_unwanted(contact)
 
     def hurry(self, address: str, now: float) -> None:
         """Dial *address* at once: somebody who listens there has just been heard of."""
         contact = self._contacts[address]
         contact.failures = 0
         contact.due = min(contact.due, now)
-
-    def withdraw(self, source: str, contact: Contact) -> None:
-        """Forget *contact* if *source* was the last to propose it; an open stream is kept."""
-        contact.sources.discard(source)
-        if not contact.sources and contact.link is None:
-            self._contacts.pop(contact.address, None)
 
     def waiting(self, followed: Container[bytes]) -> Iterator[Contact]:
         """
@@ -103,8 +99,17 @@ class Contacts:
         return (c for c in self if c.link is None and not c.mine and c.node_id not in followed)
 
     def unanswered(self) -> Iterator[Contact]:
-        """Return the contacts from which nothing has ever come back: there may be a node that one cannot see."""
-        return (contact for contact in self if not contact.answered and contact.sources != {HEARSAY})
+        """
+        Return the contacts from which nothing has ever come back: there may be a node that one cannot see.
+
+        Nodes that others tell of are not among them; they are peers, and hold the proof themselves.
+        """
+        return (c for c in self if not c.answered and any(isinstance(source, str) for source in c.sources))
+
+    def deserted(self, address: str) -> bool:
+        """Tell whether nobody listened at *address* when it was last dialled."""
+        contact = self._contacts.get(address)
+        return contact is not None and contact.deserted
 
     def dialled(self, contact: Contact, link: int) -> None:
         """Note that *contact* is being dialled as *link*."""
@@ -115,6 +120,7 @@ class Contacts:
     def closed(self, contact: Contact, now: float, refusal: str | None = None, *, silent: bool = False) -> None:
         """Note that the stream of *contact* has ended, or never came about; plan the next attempt."""
         contact.answered |= not silent
+        contact.deserted = not (silent or contact.greeted or refusal)
         if contact.link is not None:
             self._links.pop(contact.link, None)
         contact.failures = 0 if contact.peer is not None else contact.failures + 1
@@ -122,7 +128,11 @@ class Contacts:
         contact.peer = None
         contact.refusal = refusal
         contact.due = now + self._delay(contact)
-        if not contact.sources:
+        self._drop_if_unwanted(contact)
+
+    def _drop_if_unwanted(self, contact: Contact) -> None:
+        """Forget *contact* if nobody proposes it any more; an open stream is kept."""
+        if not contact.sources and contact.link is None:
             self._contacts.pop(contact.address, None)
 
     def _delay(self, contact: Contact) -> float:

@@ -58,14 +58,13 @@ class Trust:
 @dataclass(frozen=True, slots=True)
 class Distrust:
     """
-    Flushes of *peer*, or of nodes that were never met, may have been missed.
+    Flushes of *peer*, or of nodes that were never met, may have been missed *since* then.
 
-    Every entry ends its own bound after *since*, or after its load if that was later; with
-    None, after its load.
+    Every entry ends its own bound after *since*, or after its load if that was later.
     """
 
     peer: Identity | None
-    since: float | None
+    since: float
     reason: str
 
 
@@ -84,8 +83,15 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """A peer has acknowledged more, or is no longer waited for: look at receipts again."""
+class Acknowledged:
+    """Every peer has acknowledged everything up to *upto*."""
+
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reconsider:
+    """Time has passed or a peer is gone: look at every receipt again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +118,18 @@ class Refused:
     reason: str
 
 
-Effect = Dial | Wake | HangUp | Apply | Trust | Distrust | Stalled | Joined | Progress | Met | Parted | Refused
+Effect = (
+    Dial
+    | Wake
+    | HangUp
+    | Apply
+    | Trust
+    | Distrust
+    | Stalled
+    | Joined
+    | Acknowledged
+    | Reconsider
+    | Met
+    | Parted
+    | Refused
+)

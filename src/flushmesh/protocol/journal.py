@@ -11,7 +11,6 @@ and a follower that still needed them must distrust what it holds.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -38,7 +37,7 @@ def flush_bytes(flush: Flush) -> int:
 
 class Journal:
     """
-    The bounded numbered list of recent flushes.
+    The bounded numbered list of recent flushes; takes up to twice its bound in memory.
 
     `head` is the newest sequence, `floor` the newest one no longer held.
     """
@@ -49,7 +48,9 @@ class Journal:
         self._flushes_max = flushes_max
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._flushes: deque[Flush] = deque()
+        # The oldest lies at `_start`; what lies before it is cut off now and then, all at once.
+        self._flushes: list[Flush] = []
+        self._start = 0
         self._newest: Batch | None = None
 
     def append(self, flush: Flush) -> int:
@@ -57,9 +58,13 @@ class Journal:
         self._flushes.append(flush)
         self._bytes += flush_bytes(flush)
         self.head += 1
-        while len(self._flushes) > self._flushes_max or self._bytes > self._bytes_max:
-            self._bytes -= flush_bytes(self._flushes.popleft())
+        while self.head - self.floor > self._flushes_max or self._bytes > self._bytes_max:
+            self._bytes -= flush_bytes(self._flushes[self._start])
+            self._start += 1
             self.floor += 1
+        if self._start > len(self._flushes) // 2:
+            del self._flushes[: self._start]
+            self._start = 0
         return self.head
 
     def reaches(self, cursor: int) -> bool:
@@ -79,11 +84,10 @@ class Journal:
         return self._newest
 
     def _after(self, cursor: int) -> Iterator[Flush]:
-        start = cursor - self.floor
+        first = self._start + cursor - self.floor
         size = 0
-        for index in range(start, min(start + BATCH_FLUSHES_MAX, len(self._flushes))):
-            flush = self._flushes[index]
+        for flush in self._flushes[first : first + BATCH_FLUSHES_MAX]:
             size += flush_bytes(flush)
-            if size > BATCH_BYTES_MAX and index > start:
+            if size > BATCH_BYTES_MAX:
                 return
             yield flush

@@ -123,9 +123,10 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The last message of a clean shutdown."""
+    """The last message of a clean shutdown; whom the origin knows is told for the last time."""
 
     head: int
+    known: tuple[News, ...] = ()
 
 
 FollowerMessage = Hello | Ping | Ack

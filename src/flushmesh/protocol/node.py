@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
+from typing import Final
 
 from flushmesh.protocol import effects as do
-from flushmesh.protocol.contacts import HEARSAY, Contact, Contacts
+from flushmesh.protocol.contacts import Contact, Contacts
 from flushmesh.protocol.effects import Effect
 from flushmesh.protocol.journal import Journal
 from flushmesh.protocol.messages import (
@@ -38,6 +39,9 @@ from flushmesh.protocol.peer import Input, Peer, State
 from flushmesh.protocol.peers import PEERS_MAX, Peers
 from flushmesh.protocol.serving import Serving
 from flushmesh.protocol.trust import Phase, Step, Trust
+
+# A stream whose opener says nothing costs memory for nothing.
+HELLO_MAX: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Node:
         self.trust = Trust(now, options.sources, options.lost_after)
         self._tick_due = now
         self._links = 0
-        self._callers: dict[int, str] = {}
+        self._callers: dict[int, tuple[str, float]] = {}
 
     # What the application does.
 
@@ -97,6 +101,11 @@ class Node:
         return [do.Wake(link) for link in self.serving]
 
     @property
+    def parted(self) -> bool:
+        """Whether every peer that is reached has been told goodbye."""
+        return self.serving.parted()
+
+    @property
     def leaving(self) -> bool:
         """Whether this node is saying goodbye, so that a further flush would reach nobody."""
         return self.trust.phase is Phase.LEAVING
@@ -111,20 +120,16 @@ class Node:
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due: dial addresses, ping origins, give up who is lost, end joining."""
-        effects = self._dial_due(now)
         if self.leaving:
-            return effects
+            return []
+        effects = self._dial_due(now) + self._tidy(now)
         for contact in self.contacts:
             if contact.link is not None and contact.peer is not None and contact.peer.ping_due <= now:
                 contact.peer.ping(now, self.ping_interval)
                 effects.append(do.Wake(contact.link))
-        for peer in self.peers.lost(self.options.lost_after, now):
-            effects += self._give_up(peer, Input.GIVEN_UP, f"no word for {self.options.lost_after:g} s", now)
-        for rumour in self.peers.unconfirmed():
-            effects += self._give_up(rumour, Input.UNCONFIRMED, "nobody knows it any more", now)
         if any(peer.asked > peer.acknowledged for peer in self.peers):
             # Whoever is waited for may be fenced by now.
-            effects.append(do.Progress())
+            effects.append(do.Reconsider())
         self._tick_due = now + self.ping_interval
         effects += self._settle(now) + self._advance(now)
         if self.trust.stalls(self.options.max_staleness, now):
@@ -136,17 +141,19 @@ class Node:
         return self.trust.explain(self.peers, self.contacts, self.options.max_staleness, now)
 
     def next_due(self) -> float:
-        """Return when `tick` has something to do next."""
+        """Return when `tick` has something to do next, infinity if never again."""
+        if self.leaving:
+            return inf
         dials = [contact.due for contact in self.contacts.waiting(self.peers.followed())]
         pings = [contact.peer.ping_due for contact in self.contacts if contact.peer is not None]
         return min([self._tick_due, self.trust.settle_due(), *dials, *pings])
 
     # What streams do.
 
-    def accept(self, host: str) -> int:
-        """Return a new link for a stream that was opened from *host*."""
+    def accept(self, host: str, now: float) -> int:
+        """Return a new link for a stream that was opened from *host*; it must say Hello soon."""
         link = self._new_link()
-        self._callers[link] = host
+        self._callers[link] = (host, now)
         return link
 
     def next_message(self, link: int, now: float) -> Message | None:
@@ -157,8 +164,8 @@ class Node:
         if contact is None:
             return None
         if not contact.greeted:
-            contact.greeted = True
-            return self._hello(contact)
+            # Whoever met this node now would have to part from it in the same moment.
+            return None if self.leaving else self._hello(contact)
         return contact.peer.next_message(now) if contact.peer is not None else None
 
     def receive(self, link: int, message: Message, now: float) -> list[Effect]:
@@ -205,22 +212,17 @@ class Node:
     # Being an origin.
 
     def _admit(self, link: int, hello: Hello, now: float) -> list[Effect]:
-        host = self._callers.pop(link)
-        if self.leaving:
-            return [HangUp(link)]
+        host, _ = self._callers.pop(link)
         objection = self._objection(hello)
         if objection is not None:
             return [do.HangUp(link, objection), do.Refused(hello.node.name or host, objection)]
         if hello.node.id == self.identity.id:
-            self.serving.open(link, hello, None)
+            self.serving.open(link, hello, None, now)
             return [do.Wake(link)]
         peer = self._meet(hello.node.seen_at(host), now)
-        effects: list[Effect] = []
-        if peer.serving_link is not None:
-            effects += [do.HangUp(peer.serving_link), *self.closed(peer.serving_link, "it follows anew", now)]
-        self.serving.open(link, hello, peer)
+        self.serving.open(link, hello, peer, now)
         self.contacts.hurry(peer.identity.address, now)
-        return [*effects, *self._learn(peer, hello.known, now), do.Wake(link)]
+        return [*self._learn(peer, hello.known, now), do.Wake(link)]
 
     def _objection(self, hello: Hello) -> str | None:
         """Return why the sender of *hello* cannot be served, or None."""
@@ -239,7 +241,12 @@ class Node:
         return None
 
     def _heard(self, link: int, message: Ping | Ack, now: float) -> list[Effect]:
-        effects: list[Effect] = [do.Progress()] if self.serving.heard(link, message, now) else []
+        effects: list[Effect] = []
+        former = self.serving.stale_link(link)
+        if former is not None:
+            effects += [do.HangUp(former), *self.closed(former, "it follows anew", now)]
+        if self.serving.heard(link, message, now):
+            effects.append(do.Acknowledged(self.peers.acknowledged()))
         return [*effects, do.Wake(link)] if isinstance(message, Ping) else effects
 
     # Following origins.
@@ -257,11 +264,13 @@ class Node:
 
     def _hello(self, contact: Contact) -> Hello:
         peer = self.peers.get(contact.node_id)
+        contact.greeted = True
+        contact.hailed = contact.node_id if peer is not None else b""
         return Hello(
             protocol=PROTOCOL_VERSION,
             mesh=self.mesh,
             node=self.identity,
-            origin_id=contact.node_id if peer is not None else b"",
+            origin_id=contact.hailed,
             cursor=peer.cursor if peer is not None else 0,
             max_staleness=self.options.max_staleness,
             lost_after=self.options.lost_after,
@@ -275,10 +284,17 @@ class Node:
             contact.mine = True
             return [do.HangUp(link), *self.closed(link, "this is the node itself", now)]
         contact.node_id = node.id
+        if self.peers.get(node.id) is None and self.peers.full:
+            return [do.HangUp(link), *self.closed(link, f"this node has {len(self.peers)} peers already", now)]
         peer = self._meet(node, now)
         if peer.state is State.FOLLOWING:
             return [do.HangUp(link), *self.closed(link, "followed through another address", now)]
-        effects: list[Effect] = []
+        if peer.cursor and contact.hailed != node.id:
+            # The Hello could not know whom it would find; the next one has the cursor.
+            effects = [do.HangUp(link), *self.closed(link, "known from another address", now)]
+            self.contacts.hurry(contact.address, now)
+            return effects + self._dial_due(now)
+        effects = []
         for former in self.peers.replaced_at(contact.address, peer):
             effects += self._give_up(former, Input.REPLACED, f"{node.name} answers at its address now", now)
         contact.peer = peer
@@ -298,14 +314,14 @@ class Node:
             case Truncated(head=head):
                 peer.cursor = peer.head = head
                 reason = "its journal no longer reached back to what was missed here"
-                return [do.Distrust(peer.identity, peer.since, reason)]
+                return [do.Distrust(peer.identity, peer.vouched, reason)]
             case Vouch(clock=clock, head=head) if clock <= peer.pinged_at and head <= peer.cursor:
                 # The news first: whom it tells of has not vouched for anything yet.
                 effects = self._learn(peer, message.known, now) if message.known is not None else []
                 peer.take_vouch(message, now)
                 return effects + self._advance(now)
-            case Leave(head=head):
-                return self._goodbye(peer, head, now)
+            case Leave(head=head, known=known):
+                return [*self._learn(peer, known, now), *self._goodbye(peer, head, now)]
         return self.hang_up(link, f"did not expect this {type(message).__name__} here", now)
 
     def _take(self, peer: Peer, link: int, batch: Batch, now: float) -> list[Effect]:
@@ -319,14 +335,26 @@ class Node:
     def _goodbye(self, peer: Peer, head: int, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if peer.cursor != head:
-            effects.append(do.Distrust(peer.identity, peer.since, "it left before all it had sent arrived here"))
+            effects.append(do.Distrust(peer.identity, peer.vouched, "it left before all it had sent arrived here"))
         return effects + self._forget(peer, Input.GOODBYE, "it left", now)
 
     # Who is who, and what is proven.
 
+    def _tidy(self, now: float) -> list[Effect]:
+        """Give up whoever says nothing: streams without a Hello, peers without a word, rumours."""
+        effects: list[Effect] = []
+        for link in [link for link, (_, since) in self._callers.items() if now >= since + HELLO_MAX]:
+            effects += self.hang_up(link, f"no Hello within {HELLO_MAX:g} s", now)
+        for peer in self.peers.lost(self.options.lost_after, now):
+            effects += self._give_up(peer, Input.GIVEN_UP, f"no word for {self.options.lost_after:g} s", now)
+        for rumour in self.peers.unconfirmed():
+            if self.contacts.deserted(rumour.identity.address):
+                effects += self._give_up(rumour, Input.UNCONFIRMED, "nobody knows it any more", now)
+        return effects
+
     def _meet(self, identity: Identity, now: float) -> Peer:
         """Return the peer that has just answered or dialled, known or new."""
-        self.contacts.add(HEARSAY, identity.address, now)
+        self.contacts.propose(identity.id, [identity.address], now)
         return self.peers.meet(identity, self.trust.at, now)
 
     def _learn(self, teller: Peer, known: tuple[News, ...], now: float) -> list[Effect]:
@@ -334,23 +362,25 @@ class Node:
         teller.take_news(known)
         for news in known:
             if self.peers.hear_of(news, self.trust.at, now) is not None:
-                self.contacts.add(HEARSAY, news.node.address, now)
+                self.contacts.propose(news.node.id, [news.node.address], now)
         return self._dial_due(now)
 
     def _give_up(self, peer: Peer, by: Input, reason: str, now: float) -> list[Effect]:
         """Forget *peer* without a goodbye: what it flushed since its last vouch may be missing."""
-        return [do.Distrust(peer.identity, peer.since, reason), *self._forget(peer, by, reason, now)]
+        return [do.Distrust(peer.identity, peer.vouched, reason), *self._forget(peer, by, reason, now)]
 
     def _forget(self, peer: Peer, by: Input, reason: str, now: float) -> list[Effect]:
         """Forget *peer*: nobody waits any more for its acknowledgement or its vouch."""
         self.peers.forget(peer, by)
+        self.contacts.propose(peer.identity.id, [], now)
         effects: list[Effect] = []
         for contact in list(self.contacts):
-            if contact.peer is peer or (contact.address == peer.identity.address and contact.link is None):
-                self.contacts.withdraw(HEARSAY, contact)
             if contact.peer is peer and contact.link is not None:
                 effects += [do.HangUp(contact.link), *self.closed(contact.link, reason, now)]
-        return [*effects, do.Parted(peer.identity, gone=True, reason=reason), do.Progress(), *self._advance(now)]
+        # What it says on a stream from before would be taken for word of whoever it is when it comes back.
+        for link in self.serving.links_of(peer.identity.id):
+            effects += [do.HangUp(link), *self.closed(link, reason, now)]
+        return [*effects, do.Parted(peer.identity, gone=True, reason=reason), do.Reconsider(), *self._advance(now)]
 
     def _settle(self, now: float) -> list[Effect]:
         """End joining if it may end."""
@@ -360,7 +390,7 @@ class Node:
         # A node may have written, and died, before this one could meet it.
         reason = "it has joined, and whoever wrote before is unknown"
         silent = tuple(contact.address for contact in self.contacts.unanswered())
-        return [do.Distrust(None, None, reason), do.Joined(silent), *self._advance(now)]
+        return [do.Distrust(None, self.trust.started_at, reason), do.Joined(silent), *self._advance(now)]
 
     def _advance(self, now: float) -> list[Effect]:
         return [do.Trust(self.trust.at)] if self.trust.advance(self.peers, now) else []

@@ -54,7 +54,7 @@ class Origin:
     def next_message(
         self, journal: Journal, news: Callable[[], tuple[News, ...]], *, leaving: bool
     ) -> OriginMessage | None:
-        """Return what the follower gets next, or None if it has everything; *news* is asked for only with a vouch."""
+        """Return what the follower gets next, or None; *news* is asked for only when it is told."""
         if not journal.reaches(self.sent):
             self.sent = journal.head
             return Truncated(journal.head)
@@ -68,7 +68,7 @@ class Origin:
             return self._hand_over(Batch(self.sent + 1, ()), acknowledge=True)
         if leaving and not self.finished:
             self.finished = True
-            return Leave(journal.head)
+            return Leave(journal.head, news())
         return None
 
     def _give_vouch(self, vouch: Vouch, news: tuple[News, ...]) -> Vouch:

@@ -92,17 +92,12 @@ class Peer:
     _acknowledge: bool = False
     _skipped_after: int = 0
     _skipped_upto: int = 0
-    _skipped_at: float = 0.0
+    _distrusted_at: float = 0.0
 
     @property
     def reached(self) -> bool:
         """Whether there is a stream with the peer, in either direction."""
         return self.state is State.FOLLOWING or self.serving_link is not None
-
-    @property
-    def since(self) -> float | None:
-        """Since when flushes of this peer may be missing: its last vouch, or None if it never vouched."""
-        return self.vouched if self.vouched_once else None
 
     def move(self, by: Input) -> None:
         """Change state as the table says."""
@@ -134,16 +129,23 @@ class Peer:
         """Note whom the peer knows, and whom of them it has a stream with."""
         self.knows = {news.node.id: news.reached for news in known}
 
-    def skip(self, after: int, upto: int, now: float) -> None:
-        """Note that the peer was told Truncated: flushes *after* one and *upto* another never reach it."""
+    def skip(self, after: int, upto: int) -> None:
+        """Note that flushes *after* one and up to another may never have been applied by the peer."""
         if self._skipped_upto == 0:
             self._skipped_after = after
         self._skipped_after = min(self._skipped_after, after)
         self._skipped_upto = upto
-        self._skipped_at = now
+        self._distrusted_at = inf
+
+    def acknowledge(self, cursor: int, now: float) -> bool:
+        """Note that the peer is done with everything up to *cursor*; tell whether that is more than before."""
+        if self._skipped_upto <= cursor and self._distrusted_at == inf:
+            self._distrusted_at = now
+        before, self.acknowledged = self.acknowledged, max(self.acknowledged, cursor)
+        return cursor > before
 
     def skipped(self, sequence: int) -> bool:
-        """Tell whether the peer may have skipped *sequence*: it distrusts what it holds, but has not applied it."""
+        """Tell whether the peer may have skipped *sequence*: then it distrusts, but has not applied it."""
         return self._skipped_after < sequence <= self._skipped_upto
 
     def has_applied(self, sequence: int) -> bool:
@@ -156,13 +158,16 @@ class Peer:
 
         The last vouch it was given lets it serve for its `max_staleness`, and so does a load
         that began just before the flush was made, at *flushed_at*.  That holds only if it
-        certainly had not given this node up by then.  Who skipped the flush serves on no
-        vouch that was given after that.  Clock rates may differ by 0.1 % each; a second is
-        added for what happens between reading a clock and acting on it.
+        certainly had not given this node up by then.  Who skipped the flush lets everything
+        run out that was there when it learnt of that.  Clock rates may differ by 0.1 % each; a
+        second is added for what happens between reading a clock and acting on it.
         """
-        if self.vouch_given_at is None or flushed_at >= self.vouch_given_at + self.lost_after / 1.002 - 1.0:
+        if self.skipped(sequence):
+            last = self._distrusted_at
+        elif self.vouch_given_at is None or flushed_at >= self.vouch_given_at + self.lost_after / 1.002 - 1.0:
             return False
-        last = self._skipped_at if self.skipped(sequence) else max(self.vouch_given_at, flushed_at)
+        else:
+            last = max(self.vouch_given_at, flushed_at)
         return now >= last + self.max_staleness * 1.002 + 1.0
 
     def ping(self, now: float, interval: float) -> None:

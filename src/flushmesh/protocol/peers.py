@@ -85,6 +85,22 @@ class Peers:
         while len(self._gone) > _GONE_MAX:
             self._gone.popitem(last=False)
 
+    def acknowledged(self) -> int:
+        """Return the sequence that every peer has acknowledged."""
+        return min((peer.acknowledged for peer in self), default=0)
+
+    def delivery(self, sequence: int, flushed_at: float, now: float) -> tuple[list[Peer], list[Peer], list[Peer]]:
+        """Return who has applied a flush, who is fenced from serving anything older, and who is missing."""
+        applied, fenced, missing = [], [], []
+        for peer in self:
+            if peer.has_applied(sequence):
+                applied.append(peer)
+            elif peer.fenced(sequence, flushed_at, now):
+                fenced.append(peer)
+            else:
+                missing.append(peer)
+        return applied, fenced, missing
+
     def followed(self) -> set[bytes]:
         """Return the ids of those this node follows."""
         return {peer.identity.id for peer in self if peer.state is State.FOLLOWING}
@@ -106,8 +122,12 @@ class Peers:
         return [
             peer
             for peer in self
-            if now >= peer.heard_at + lost_after and not any(other.knows.get(peer.identity.id) for other in self)
+            if now >= peer.heard_at + lost_after and not self._reached_by_others(peer)
         ]
+
+    def _reached_by_others(self, peer: Peer) -> bool:
+        # Only who is followed tells how things stand; two dead nodes would vouch for each other for ever.
+        return any(other.state is State.FOLLOWING and other.knows.get(peer.identity.id) for other in self)
 
     def unconfirmed(self) -> list[Peer]:
         """Return those who were only ever heard of, and of whom nobody knows any more."""

@@ -23,6 +23,7 @@ class Serving:
         self._journal = journal
         self._peers = peers
         self._origins: dict[int, Origin] = {}
+        self._parted: set[bytes] = set()
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._origins)
@@ -30,23 +31,33 @@ class Serving:
     def __contains__(self, link: int) -> bool:
         return link in self._origins
 
-    def open(self, link: int, hello: Hello, peer: Peer | None) -> None:
+    def open(self, link: int, hello: Hello, peer: Peer | None, now: float) -> None:
         """Serve who said *hello* on *link*, from its cursor if that is one of this incarnation."""
         resumes = hello.origin_id == self._peers.me.id
         origin = self._origins[link] = Origin(hello.node.id, sent=hello.cursor if resumes else 0)
         # A node that finds itself at an address is served like anybody, and is nobody's peer.
         if peer is not None:
-            peer.serving_link = link
-            peer.acknowledged = max(peer.acknowledged, origin.sent)
+            if peer.serving_link is None:
+                peer.serving_link = link
+            if origin.sent > peer.acknowledged and not peer.acknowledged:
+                # This node has forgotten it once; whether it skipped anything is forgotten too.
+                peer.skip(0, origin.sent)
+            peer.acknowledge(origin.sent, now)
             peer.max_staleness, peer.lost_after = hello.max_staleness, hello.lost_after
             origin.ask(peer.asked)
 
     def close(self, link: int) -> None:
         """Note that *link* has ended, if it was one of these."""
         origin = self._origins.pop(link, None)
+        if origin is not None and origin.finished:
+            self._parted.add(origin.follower_id)
         peer = self._peers.get(origin.follower_id) if origin is not None else None
         if peer is not None and peer.serving_link == link:
             peer.serving_link = None
+
+    def links_of(self, node_id: bytes) -> list[int]:
+        """Return the links on which the node with this id follows."""
+        return [link for link, origin in self._origins.items() if origin.follower_id == node_id]
 
     def ask(self, sequence: int) -> None:
         """Have every follower acknowledge *sequence* as soon as it has applied it, also one that comes back."""
@@ -68,8 +79,26 @@ class Serving:
         if peer is not None and isinstance(message, Vouch):
             peer.vouch_given_at = now
         elif peer is not None and isinstance(message, Truncated):
-            peer.skip(before, message.head, now)
+            peer.skip(before, message.head)
         return message
+
+    def stale_link(self, link: int) -> int | None:
+        """
+        Return the link that *link* has made needless, if there is one.
+
+        A follower that comes anew has one stream too many until it speaks on the new one: the
+        new one may only be a look at another of this node's addresses.
+        """
+        peer = self._peers.get(self._origins[link].follower_id)
+        if peer is None or peer.serving_link == link:
+            return None
+        former, peer.serving_link = peer.serving_link, link
+        return former
+
+    def parted(self) -> bool:
+        """Tell whether every peer that is reached has been told goodbye."""
+        told = {origin.follower_id for origin in self._origins.values() if origin.finished} | self._parted
+        return all(peer.identity.id in told for peer in self._peers if peer.reached)
 
     def heard(self, link: int, message: Ping | Ack, now: float) -> bool:
         """Take what the follower says on *link*; tell whether it has acknowledged more than before."""
@@ -80,7 +109,5 @@ class Serving:
         if peer is None:
             return False
         peer.heard_at = now
-        before = peer.acknowledged
         # Nobody can have applied what was never sent.
-        peer.acknowledged = max(before, min(message.cursor, origin.sent))
-        return peer.acknowledged > before
+        return peer.acknowledge(min(message.cursor, origin.sent), now)

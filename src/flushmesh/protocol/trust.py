@@ -55,7 +55,7 @@ class Trust:
     def __init__(self, started_at: float, sources: Mapping[str, float], lost_after: float) -> None:
         self.at = started_at
         self.phase = Phase.JOINING
-        self._started_at = started_at
+        self.started_at = started_at
         self._lost_after = lost_after
         self._awaited = dict(sources)
         self._stalled = False
@@ -73,16 +73,16 @@ class Trust:
         """Tell whether joining may end now."""
         if self.phase is not Phase.JOINING:
             return False
-        if now >= self._started_at + self._lost_after:
+        if now >= self.started_at + self._lost_after:
             return True
-        waiting = any(given == 0 or now < self._started_at + given for given in self._awaited.values())
+        waiting = any(given == 0 or now < self.started_at + given for given in self._awaited.values())
         return not waiting and not any(contacts.unanswered())
 
     def settle_due(self) -> float:
         """Return when joining may end although nothing happens."""
         if self.phase is not Phase.JOINING:
             return inf
-        return self._started_at + min([self._lost_after, *(given for given in self._awaited.values() if given)])
+        return self.started_at + min([self._lost_after, *(given for given in self._awaited.values() if given)])
 
     def advance(self, peers: Iterable[Peer], now: float) -> bool:
         """Move the proof as far as it goes; tell whether it moved."""
@@ -106,7 +106,7 @@ class Trust:
             return ""
         if self.phase is Phase.JOINING:
             silent = ", ".join(contact.address for contact in contacts.unanswered())
-            return f"joining for {now - self._started_at:.0f} s: nothing comes back from {silent or 'discovery'}"
+            return f"joining for {now - self.started_at:.0f} s: nothing comes back from {silent or 'discovery'}"
         last = min(peers, key=lambda peer: peer.vouched, default=None)
         if last is None:
             return f"this node itself has been idle for {now - self.at:.0f} s"

@@ -132,7 +132,9 @@ class Ack(_message.Message):
     def __init__(self, cursor: _Optional[int] = ...) -> None: ...
 
 class Leave(_message.Message):
-    __slots__ = ("head",)
+    __slots__ = ("head", "known")
     HEAD_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     head: int
-    def __init__(self, head: _Optional[int] = ...) -> None: ...
+    known: _containers.RepeatedCompositeFieldContainer[News]
+    def __init__(self, head: _Optional[int] = ..., known: _Optional[_Iterable[_Union[News, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,129 @@
+"""The driver's thread: what reaches it, and what becomes of a mesh that loses it."""
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from flushmesh import Mesh, MeshClosed, MeshState, Outcome
+from flushmesh.net.driver import Driver
+from tests.net.meshes import DEADLINE, follows, wait_until
+
+
+def test_many_wake_ups_in_a_row_are_one():
+    """Until the thread has looked, it need not be told again."""
+    asked = []
+    driver = Driver(threading.Lock(), float, None, None, None)
+    driver._call = asked.append
+
+    for _ in range(3):
+        driver.wake()
+
+    assert len(asked) == 1
+
+
+def test_a_wake_up_that_is_carried_out_at_once_is_not_the_last():
+    """A thread that looks before the caller of `wake` goes on is woken by the next call all the same."""
+    asked = []
+    driver = Driver(threading.Lock(), float, None, None, None)
+
+    def at_once(function):
+        asked.append(function)
+        function()
+
+    driver._call = at_once
+
+    for _ in range(3):
+        driver.wake()
+
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("error", [LookupError("oops"), asyncio.CancelledError(), SystemExit(1), KeyboardInterrupt()])
+def test_a_hook_that_raises_ends_no_stream(pair, error, caplog):
+    """Whatever on_flushed raises, the flush counts, the streams go on, and so do the flushes after it."""
+    a, b = pair()
+    told = []
+
+    def on_flushed(flushed):
+        told.append(flushed.sequence)
+        raise error
+
+    b.cache("c", on_flushed=on_flushed)
+    for sequence in (1, 2):
+        assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
+        assert told[-1] == sequence
+
+    assert follows(a, "b")
+    assert follows(b, "a")
+    assert caplog.text.count('on_flushed of cache "c" failed') == 2
+
+
+def die(mesh, error):
+    """Raise *error* in the driver's thread, as a bug or an interruption would."""
+
+    def fail():
+        raise error
+
+    thread = mesh._driver._thread
+    mesh._driver._loop.call_soon_threadsafe(fail)
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
+def test_a_mesh_whose_thread_dies_is_closed(pair, error, caplog):
+    """From then on nobody would say what is stale: nothing is served, and nothing is flushed into the void."""
+    _, b = pair()
+    cache = b.cache("c")
+    cache.get_or_load("k", lambda: "v")
+    with caplog.at_level(logging.ERROR, "flushmesh"):
+        die(b, error)
+
+    assert b.status().state is MeshState.CLOSED
+    assert len(cache) == 0
+    for use in (
+        b.start,
+        lambda: cache.get("k"),
+        lambda: cache.get_or_load("k", str),
+        lambda: cache.flush("k"),
+        cache.flush_all,
+        lambda: cache.__setitem__("k", "v"),
+    ):
+        with pytest.raises(MeshClosed):
+            use()
+    assert "the mesh has stopped because of an error in it" in caplog.text
+    b.close()
+
+
+def test_who_waits_for_a_receipt_when_the_thread_dies_is_told(start, caplog):
+    """A wait that nobody could end any more ends with what is known."""
+    mesh = Mesh("m", name="a", mdns=False)
+    mesh.start()
+    mesh._ask = lambda sequence: None
+    mesh._delivery, delivery = (lambda receipt: type(delivery(receipt))(missing=("b",))), mesh._delivery
+    mesh._deliveries._delivery = mesh._delivery
+    receipt = mesh.cache("c").flush("k")
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.ERROR, "flushmesh"):
+        waiting = pool.submit(receipt.wait)
+        wait_until(lambda: mesh._deliveries._waiters)
+        die(mesh, SystemExit(1))
+
+        assert waiting.result(DEADLINE).outcome is Outcome.PENDING
+
+
+def test_a_hook_may_make_a_cache(pair):
+    """mesh.cache() in on_flushed waits for nothing that its own thread would have to do."""
+    a, b = pair()
+    made = []
+
+    def on_flushed(flushed):
+        made.append(b.cache("made in a hook").get_or_load("k", lambda: "v"))
+
+    b.cache("c", on_flushed=on_flushed)
+    assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
+
+    assert made == ["v"]
+    assert b.cache("made in a hook").get("k") == "v"

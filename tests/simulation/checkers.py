@@ -1,0 +1,232 @@
+"""
+The checkers: they watch from outside, with the simulation's real time, and know everything.
+
+Each holds one promise of docs/guarantees.md.  None of them is told anything by the code
+under test but what an application or a wire tap could see.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from flushmesh.protocol.messages import Flush, Identity
+from flushmesh.protocol.trust import Phase
+
+from tests.simulation.world import Violation
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process, Value
+    from tests.simulation.run import Run
+
+# Real seconds that a bound may be exceeded by: what rates that differ by 0.1 % amount to, and
+# the time from reading a clock to acting on it, which here is none.
+TOLERANCE = 1.0011
+
+
+@dataclass(eq=False)
+class Flushed:
+    """
+    One flush: who, when, and which version of each key was current then.
+
+    It counts for a reader from the moment in `counts`: when it was made, or when the reader
+    could first have known of its origin, if that was later.  Before that nobody promises
+    anything.
+    """
+
+    origin: Process
+    sequence: int
+    at: float
+    local_at: float
+    versions: dict[str, int]
+    counts: dict[Process, float] = field(default_factory=dict)
+    done: dict[Process, int] = field(default_factory=dict)
+
+
+class Checkers:
+    """All of them."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.world = run.world
+        self.violation: Violation | None = None
+        self.hits = 0
+        self.stalest = 0.0
+        self.fences = 0
+        self._flushes: dict[str, list[Flushed]] = defaultdict(list)
+        self._by_origin: dict[Process, list[Flushed]] = defaultdict(list)
+        self._forgot: dict[tuple[Process, str], int] = {}
+        self._applied_upto: dict[tuple[Process, bytes], int] = {}
+        self._applied: set[tuple[Process, bytes, int]] = set()
+        self._knows: dict[Process, frozenset[bytes]] = {}
+        self._linked: set[tuple[Process, Process]] = set()
+        self._given_up: set[tuple[Process, Process]] = set()
+
+    def fail(self, promise: str, text: str) -> None:
+        # Kept as well: what is raised in the callback of a future goes no further.
+        self.violation = Violation(f"{promise} at {self.world.now:.3f}: {text}")
+        raise self.violation
+
+    # G1, G2: nothing whose load began before a flush is served after it.
+
+    def forgot(self, process: Process, flush: Flush) -> None:
+        for key in [flush.key] if flush.key is not None else self.run.database:
+            self._forgot[process, key] = self.world.stamp()
+
+    def filled(self, process: Process, value: Value) -> None:
+        if value.began < self._forgot.get((process, value.key), -1):
+            self.fail("G2", f"{process} stored {value}, which a flush has revoked")
+
+    def joined(self, process: Process, key: str, value: Value, asked: int) -> None:
+        """A caller that waited for somebody else's load has got its value."""
+        flushed = self._forgot.get((process, key), -1)
+        if value.began < flushed <= asked:
+            self.fail("G2", f"{process} gave {value} to a caller that came after the flush")
+
+    # G4 and the fences: how old what is served may be.
+
+    def hit(self, process: Process, key: str, value: Value, asked: int) -> None:
+        """A read that began at *asked* was served from the store."""
+        self.hits += 1
+        forgot = self._forgot.get((process, key), -1)
+        if value.began < forgot <= asked:
+            self.fail("G1", f"{process} served {value} to a read that came after the flush")
+        for flushed in reversed(self._flushes[key]):
+            if flushed.versions[key] <= value.version:
+                break
+            if flushed.done.get(process, inf) <= asked:
+                self.fail("G5", f"{process} served {value} after {flushed.origin}'s flush {flushed.sequence} was done there")
+            counted = flushed.counts.get(process)
+            if counted is not None:
+                self._check_age(process, value, flushed, self.world.now - counted)
+
+    def _check_age(self, process: Process, value: Value, flushed: Flushed, age: float) -> None:
+        bound = self.run.plan.max_staleness * TOLERANCE
+        self.stalest = max(self.stalest, age / bound)
+        if age > bound:
+            where = f"{flushed.origin}'s flush {flushed.sequence}, made {flushed.at:.3f}"
+            self.fail("G4", f"{process} served {value}, {age:.3f} s after {where}; bound {bound:.3f}")
+
+    def flushed(self, origin: Process, sequence: int, key: str | None, local_at: float) -> None:
+        """A flush was numbered."""
+        database = self.run.database
+        versions = {key: database[key]} if key is not None else dict(database)
+        flushed = Flushed(origin, sequence, self.world.now, local_at, versions)
+        for reader in self.run.processes:
+            joining = reader.node.trust.phase is Phase.JOINING
+            if reader.alive and reader is not origin and (joining or (reader, origin) in self._linked):
+                flushed.counts[reader] = self.world.now
+        for covered in versions:
+            self._flushes[covered].append(flushed)
+        self._by_origin[origin].append(flushed)
+
+    # Who could know of whom.
+
+    def after_step(self, process: Process) -> None:
+        """Look whom *process* knows now."""
+        if self.violation is not None:
+            raise self.violation
+        known = frozenset(peer.identity.id for peer in process.node.peers)
+        if known != self._knows.get(process):
+            self._knows[process] = known
+            for origin in self.run.processes:
+                if origin.node.identity.id in known:
+                    self._given_up.discard((process, origin))
+            self._relink()
+
+    def _relink(self) -> None:
+        by_id = {process.node.identity.id: process for process in self.run.processes}
+        linked = set()
+        for reader in self.run.processes:
+            if not reader.alive:
+                continue
+            reached, todo = set(), [reader]
+            while todo:
+                for node_id in self._knows.get(todo.pop(), ()):
+                    other = by_id.get(node_id)
+                    if other is not None and other not in reached:
+                        reached.add(other)
+                        todo.append(other)
+            linked |= {(reader, origin) for origin in reached}
+        linked -= self._given_up
+        for reader, origin in linked - self._linked:
+            # What a node flushed before anybody knew it counts from now on, if it still lives.
+            if origin.alive:
+                for flushed in self._by_origin[origin]:
+                    flushed.counts.setdefault(reader, self.world.now)
+        self._linked = linked
+
+    def parted(self, process: Process, peer: Identity, *, gone: bool) -> None:
+        """Whoever gives a living node up is beyond what is promised, until it knows it again."""
+        for other in self.run.processes:
+            if other.node.identity.id == peer.id and gone:
+                self._forget_order(process, peer.id)
+                if other.alive and not other.node.leaving:
+                    self._given_up.add((process, other))
+                    self._relink()
+
+    def ended(self, process: Process) -> None:
+        self._knows.setdefault(process, frozenset())
+
+    # G3: in order, once each.
+
+    def applied(self, process: Process, origin: Identity, first: int, flushes: tuple[Flush, ...]) -> None:
+        upto = self._applied_upto.get((process, origin.id), 0)
+        if first != upto + 1:
+            self.fail("G3", f"{process} applied {first} of {origin.name} after {upto}")
+        self._applied_upto[process, origin.id] = upto + len(flushes)
+        for sequence in range(first, first + len(flushes)):
+            self._applied.add((process, origin.id, sequence))
+
+    def distrusted(self, process: Process, peer: Identity | None, before: int, after: int) -> None:
+        """A gap is no longer silent; and no cache is emptied at once."""
+        if after != before:
+            self.fail("G8", f"{process} lost {before - after} of {before} entries at once to distrust")
+        if peer is None:
+            return
+        if self.run.plan.calm:
+            self.fail("G8", f"{process} distrusts {peer.name} although nothing went wrong")
+        known = process.node.peers.get(peer.id)
+        if known is not None:
+            self._applied_upto[process, peer.id] = known.cursor
+
+    def _forget_order(self, process: Process, node_id: bytes) -> None:
+        self._applied_upto.pop((process, node_id), None)
+
+    # G5: receipts tell the truth.
+
+    def delivered(self, origin: Process) -> None:
+        """Look at the receipts that *origin* waits for, as `Deliveries` does."""
+        by_id = {process.node.identity.id: process for process in self.run.processes}
+        for sequence, local_at in list(origin.waiting):
+            applied, fenced, missing = origin.node.peers.delivery(sequence, local_at, origin.clock())
+            flushed = next(f for f in self._by_origin[origin] if f.sequence == sequence)
+            for peer in applied:
+                process = by_id[peer.identity.id]
+                if (process, origin.node.identity.id, sequence) not in self._applied:
+                    self.fail("G5", f"{origin} counts {process} as acknowledged for {sequence}, which it has not applied")
+                flushed.done.setdefault(process, self.world.stamp())
+            for peer in fenced:
+                self.fences += 1
+                flushed.done.setdefault(by_id[peer.identity.id], self.world.stamp())
+            if not missing:
+                origin.waiting.remove((sequence, local_at))
+
+    # Memory.
+
+    def bounds(self) -> None:
+        """Nothing grows with time."""
+        plan = self.run.plan
+        for process in self.run.processes:
+            if not process.alive:
+                continue
+            journal = process.node.journal
+            if journal.head - journal.floor > plan.journal:
+                self.fail("memory", f"{process} holds {journal.head - journal.floor} flushes")
+            if len(process.store.snapshot()) > plan.maxsize:
+                self.fail("memory", f"{process} holds {len(process.store.snapshot())} entries")
+            contacts = sum(1 for _ in process.node.contacts)
+            if contacts > 3 * len(self.run.addresses) + len(process.node.peers):
+                self.fail("memory", f"{process} has {contacts} contacts")
