@@ -35,14 +35,19 @@ def test_the_last_flushes_and_the_goodbye_arrive_although_the_follower_speaks(st
         assert a("peers") == {}
 
 
+def live_for_a_moment(number, address):
+    """Begin to meet the node at *address*, and close at another moment of that for each *number*."""
+    with Mesh("m", name=f"b{number}", peers=[address]) as b:
+        b.cache("c").flush("k")
+        # Most of these moments have nothing to be seen by.
+        threading.Event().wait(number % 40 * 0.0005)
+
+
 def test_a_node_that_lives_for_a_moment_leaves_no_ghost(start):
     """Nobody keeps waiting for a node that has flushed once and gone, whenever in its beginning it went."""
     a = start("a", listen="127.0.0.1:0", mdns=False)
-    for number in range(16):
-        with Mesh("m", name=f"b{number}", peers=[a.address]) as b:
-            b.cache("c").flush("k")
-            # Another moment of the introduction each time; most of them have nothing to be seen by.
-            threading.Event().wait(number * 0.002)
+    for number in range(40):
+        live_for_a_moment(number, a.address)
 
     a.wait_for("peers", {})
     assert a("flush and wait") == ["acknowledged", []]
@@ -232,7 +237,9 @@ def test_closing_one_of_several_meshes_disturbs_no_other(caplog):
             with Mesh("m", name=f"b{number}", peers=[a.status().address]) as b:
                 wait_until(lambda b=b, number=number: follows(a, f"b{number}") and follows(b, "a"))
             gc.collect()
-            # What the survivor still has to do for the stream that has ended, it does before this.
-            a.cache("c").flush("k").wait(DEADLINE)
+        for number in range(100):
+            live_for_a_moment(number, a.status().address)
+        # What the survivor still has to do for the streams that have ended, it does before this.
+        wait_until(lambda: a.status().peers == ())
 
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from flushmesh.protocol.messages import Flush, Identity
 from flushmesh.protocol.trust import Phase
-
 from tests.simulation.world import Violation
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flushmesh.protocol.messages import Message
-
 from tests.simulation.world import World
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from flushmesh.protocol.journal import Journal
 from flushmesh.protocol.messages import Flush, Hello, Identity, Message
 from flushmesh.protocol.node import Node, NodeOptions
 from flushmesh.store import Entry, Miss, Store, Write
-
 from tests.simulation.network import End
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from flushmesh.options import ping_interval
 from flushmesh.protocol.peer import State
-
 from tests.simulation.checkers import Checkers
 from tests.simulation.network import KEEPALIVE_MAX, Network
 from tests.simulation.process import Process
