@@ -65,7 +65,8 @@ class Cache(MutableMapping[str, V], Generic[V]):
     One named cache, coherent with the caches of that name on every other node.
 
     Made by `Mesh.cache`.  As a mapping it is the local content; storing or deleting an item
-    is a write and flushes the key on the peers.
+    is a write and flushes the key on the peers.  Any item may go at any moment: take
+    `dict(cache.items())` for a copy, because `dict(cache)` looks each key up again.
     """
 
     def __init__(

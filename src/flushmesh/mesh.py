@@ -81,9 +81,9 @@ class Mesh:
         Only nodes of the same *mesh* talk to each other; *name* is this node's, for people.
         It listens on the first free port of *listen*, and looks for others at *peers* and,
         if there are none or *mdns* says so, by multicast.  No hit is older than *max_staleness*
-        seconds, whatever is lost or breaks; None leaves that to the caches' ttl.  What *caches* says of a cache goes
-        before what `cache` is called with.  Raises ValueError or TypeError that names the
-        option; see `MeshOptions` for the others.
+        seconds, whatever is lost or breaks; None leaves that to the caches' ttl.  What *caches*
+        says of a cache goes before what `cache` is called with.  Raises ValueError or TypeError
+        that names the option; see `MeshOptions` for the others.
         """
         self.options = MeshOptions(
             mesh=mesh,

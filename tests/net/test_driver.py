@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flushmesh import Mesh, MeshClosed, MeshState, Outcome
+from flushmesh import Delivery, Mesh, MeshClosed, MeshState, Outcome
 from flushmesh.net.driver import Driver
 from tests.net.meshes import DEADLINE, follows, wait_until
 
@@ -62,7 +62,7 @@ def test_a_hook_that_raises_ends_no_stream(pair, error, caplog):
 
 
 def die(mesh, error):
-    """Raise *error* in the driver's thread, as a bug or an interruption would."""
+    """Raise an *error* in the driver's thread, as a bug or an interruption would."""
 
     def fail():
         raise error
@@ -73,19 +73,19 @@ def die(mesh, error):
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
-def test_a_mesh_whose_thread_dies_is_closed(pair, error, caplog):
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_mesh_whose_thread_dies_is_closed(error, caplog):
     """From then on nobody would say what is stale: nothing is served, and nothing is flushed into the void."""
-    _, b = pair()
-    cache = b.cache("c")
+    mesh = Mesh("m", mdns=False)
+    cache = mesh.cache("c")
     cache.get_or_load("k", lambda: "v")
     with caplog.at_level(logging.ERROR, "flushmesh"):
-        die(b, error)
+        die(mesh, error)
 
-    assert b.status().state is MeshState.CLOSED
+    assert mesh.status().state is MeshState.CLOSED
     assert len(cache) == 0
     for use in (
-        b.start,
+        mesh.start,
         lambda: cache.get("k"),
         lambda: cache.get_or_load("k", str),
         lambda: cache.flush("k"),
@@ -95,21 +95,19 @@ def test_a_mesh_whose_thread_dies_is_closed(pair, error, caplog):
         with pytest.raises(MeshClosed):
             use()
     assert "the mesh has stopped because of an error in it" in caplog.text
-    b.close()
+    mesh.close()
 
 
-def test_who_waits_for_a_receipt_when_the_thread_dies_is_told(start, caplog):
+def test_who_waits_for_a_receipt_when_the_thread_dies_is_told(caplog):
     """A wait that nobody could end any more ends with what is known."""
     mesh = Mesh("m", name="a", mdns=False)
-    mesh.start()
-    mesh._ask = lambda sequence: None
-    mesh._delivery, delivery = (lambda receipt: type(delivery(receipt))(missing=("b",))), mesh._delivery
-    mesh._deliveries._delivery = mesh._delivery
+    # As if there were a peer that never acknowledges.
+    mesh._deliveries._delivery = lambda receipt: Delivery(missing=("b",))
     receipt = mesh.cache("c").flush("k")
     with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.ERROR, "flushmesh"):
         waiting = pool.submit(receipt.wait)
         wait_until(lambda: mesh._deliveries._waiters)
-        die(mesh, SystemExit(1))
+        die(mesh, SystemExit)
 
         assert waiting.result(DEADLINE).outcome is Outcome.PENDING
 

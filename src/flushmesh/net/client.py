@@ -32,6 +32,8 @@ _OPTIONS: Final = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # Its probes wait for answers that a frozen peer does not give, and closing waits for them.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
 ]
 

@@ -82,8 +82,9 @@ class Driver:
     def wake(self) -> None:
         """Send what was flushed; many calls in a row are one wake-up."""
         if not self._woken:
-            self._call(self._wake_all)
+            # Set first: the loop may run, and reset it, before the call has returned.
             self._woken = True
+            self._call(self._wake_all)
 
     def act_soon(self, effects: Sequence[Effect]) -> None:
         """Carry out *effects* on the driver's thread."""
@@ -143,6 +144,8 @@ class Driver:
                 task.cancel()
             ending = [*self._tasks, asyncio.create_task(server.stop(GRACE))]
             await asyncio.wait(ending, timeout=STOP_MAX - GOODBYE_MAX - 0.3)
+            # gRPC completes what was cancelled a moment later, and complains where the loop is gone by then.
+            await asyncio.sleep(0.02)
 
     async def _say_goodbye(self) -> None:
         """Send what is left and the goodbye, and wait until it has been read."""

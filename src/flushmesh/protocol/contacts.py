@@ -111,6 +111,10 @@ class Contacts:
         contact = self._contacts.get(address)
         return contact is not None and contact.deserted
 
+    def hailing(self) -> bool:
+        """Tell whether a Hello is under way, so that somebody may know this node without being known."""
+        return any(c.link is not None and c.greeted and c.peer is None for c in self)
+
     def dialled(self, contact: Contact, link: int) -> None:
         """Note that *contact* is being dialled as *link*."""
         contact.link = link

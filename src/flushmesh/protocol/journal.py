@@ -51,6 +51,7 @@ class Journal:
         # The oldest lies at `_start`; what lies before it is cut off now and then, all at once.
         self._flushes: list[Flush] = []
         self._start = 0
+        self._dropped = 0
         self._newest: Batch | None = None
 
     def append(self, flush: Flush) -> int:
@@ -59,12 +60,14 @@ class Journal:
         self._bytes += flush_bytes(flush)
         self.head += 1
         while self.head - self.floor > self._flushes_max or self._bytes > self._bytes_max:
-            self._bytes -= flush_bytes(self._flushes[self._start])
+            size = flush_bytes(self._flushes[self._start])
+            self._bytes -= size
+            self._dropped += size
             self._start += 1
             self.floor += 1
-        if self._start > len(self._flushes) // 2:
+        if self._start > len(self._flushes) // 2 or self._dropped > self._bytes_max:
             del self._flushes[: self._start]
-            self._start = 0
+            self._start = self._dropped = 0
         return self.head
 
     def reaches(self, cursor: int) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from math import inf
 from typing import Final
 
@@ -81,7 +82,7 @@ class Node:
         self.contacts = Contacts(identity.id)
         self.trust = Trust(now, options.sources, options.lost_after)
         self._tick_due = now
-        self._links = 0
+        self._links = count(1)
         self._callers: dict[int, tuple[str, float]] = {}
 
     # What the application does.
@@ -102,8 +103,8 @@ class Node:
 
     @property
     def parted(self) -> bool:
-        """Whether every peer that is reached has been told goodbye."""
-        return self.serving.parted()
+        """Whether every peer that is reached, or may have just met this node, has been told goodbye."""
+        return self.serving.parted() and not self.contacts.hailing()
 
     @property
     def leaving(self) -> bool:
@@ -127,7 +128,7 @@ class Node:
             if contact.link is not None and contact.peer is not None and contact.peer.ping_due <= now:
                 contact.peer.ping(now, self.ping_interval)
                 effects.append(do.Wake(contact.link))
-        if any(peer.asked > peer.acknowledged for peer in self.peers):
+        if any(not peer.has_applied(peer.asked) for peer in self.peers):
             # Whoever is waited for may be fenced by now.
             effects.append(do.Reconsider())
         self._tick_due = now + self.ping_interval
@@ -152,7 +153,7 @@ class Node:
 
     def accept(self, host: str, now: float) -> int:
         """Return a new link for a stream that was opened from *host*; it must say Hello soon."""
-        link = self._new_link()
+        link = next(self._links)
         self._callers[link] = (host, now)
         return link
 
@@ -258,7 +259,7 @@ class Node:
         return [self._dial(contact) for contact in due]
 
     def _dial(self, contact: Contact) -> Effect:
-        link = self._new_link()
+        link = next(self._links)
         self.contacts.dialled(contact, link)
         return do.Dial(link, contact.address)
 
@@ -394,7 +395,3 @@ class Node:
 
     def _advance(self, now: float) -> list[Effect]:
         return [do.Trust(self.trust.at)] if self.trust.advance(self.peers, now) else []
-
-    def _new_link(self) -> int:
-        self._links += 1
-        return self._links

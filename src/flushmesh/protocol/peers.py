@@ -119,11 +119,7 @@ class Peers:
 
     def lost(self, lost_after: float, now: float) -> list[Peer]:
         """Return those of whom no word has come for *lost_after*, and whom nobody else reaches."""
-        return [
-            peer
-            for peer in self
-            if now >= peer.heard_at + lost_after and not self._reached_by_others(peer)
-        ]
+        return [peer for peer in self if now >= peer.heard_at + lost_after and not self._reached_by_others(peer)]
 
     def _reached_by_others(self, peer: Peer) -> bool:
         # Only who is followed tells how things stand; two dead nodes would vouch for each other for ever.
