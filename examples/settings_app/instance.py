@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -49,8 +50,11 @@ def main() -> None:
     # uvicorn repeats the signal once it has shut down in order; that is then the end, and no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     name = f"instance {arguments.number}"
+    # The library warns when copies begin to run out; on the terminal it is to be seen whose.
+    logging.basicConfig(format=f"{name}: %(message)s")
     if arguments.roster is None:
-        mesh = Mesh("settings", mdns=True, name=name)
+        # As short as in the roster file beside this.
+        mesh = Mesh("settings", mdns=True, name=name, max_staleness=5.0)
     else:
         mesh = Mesh.from_file(arguments.roster, name=name)
     try:

@@ -2,7 +2,9 @@
 View: the settings as one instance sees them.
 
 This is the part to copy.  Reads go through the cache; a write is committed first and
-flushed then; and when a peer's flush arrives, whoever watches is told.
+flushed then; and when a peer's flush arrives, whoever watches is told.  Nothing here deals
+with peers that are silent: the cache lets a copy that nobody proves run out, and the next
+read loads it anew.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ KEY: Final = "all"
 
 # A page hears of each flush within a second, so it needs no longer memory than a burst of them.
 RECENT_MAX: Final = 64
+
+TTL: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +87,53 @@ class View:
         # Pairs of a sequence and the monotonic clock, which all processes of a machine share.
         self._writes: deque[tuple[int, float]] = deque(maxlen=RECENT_MAX)
         self._applied: deque[tuple[Flushed, float]] = deque(maxlen=RECENT_MAX)
-        self._cache: Cache[Loaded] = mesh.cache("settings", maxsize=100, ttl=300.0, on_flushed=self._on_flushed)
+        # When a copy was loaded although nobody had flushed the one before, and why.
+        self._reloads: deque[tuple[float, str]] = deque(maxlen=RECENT_MAX)
+        self._flushes = 0
+        self._loaded_at: float | None = None
+        self._loaded_after = 0
+        self._cache: Cache[Loaded] = mesh.cache("settings", maxsize=100, ttl=TTL, on_flushed=self._on_flushed)
 
     async def read(self) -> Loaded:
         """Return the settings, from this instance's cache if they are there."""
         return await self._cache.aget_or_load(KEY, self._load)
 
     async def _load(self) -> Loaded:
+        began, flushes, blame = time.monotonic(), self._flushes, self._blame()
         date = datetime.now(UTC).astimezone()
-        return Loaded(date, await asyncio.to_thread(self._database.read))
+        loaded = Loaded(date, await asyncio.to_thread(self._database.read))
+        # The one copy has room enough, so it was flushed, is too old, or nobody has proven it for too long.
+        # The hook is called a moment after a flush: only now is it certain that there was none.
+        unflushed = self._flushes == self._loaded_after
+        if blame and unflushed and self._loaded_at is not None and began < self._loaded_at + TTL:
+            self._reloads.append((began, blame))
+        self._loaded_at, self._loaded_after = began, flushes
+        return loaded
+
+    def _blame(self) -> str:
+        """Say whose proof is missing, or nothing if none is."""
+        status = self._mesh.status()
+        if not status.running_out:
+            return ""
+        # From then on the first copies run out.
+        old = self._mesh.options.staleness / 2
+        silent = [peer.name for peer in status.peers if peer.vouch_age is None or peer.vouch_age >= old]
+        if len(silent) == len(status.peers):
+            return "no proof from anybody"
+        return f"no proof from {' and '.join(silent)}"
 
     async def write(self, change: Callable[[], None]) -> None:
         """Have *change* commit to the database, then flush."""
         await asyncio.to_thread(change)
         flushed_at = time.monotonic()
+        self._flushes += 1
         receipt = self._cache.flush(KEY)
         self._writes.append((receipt.sequence, flushed_at))
         self.bell.ring()
 
     def _on_flushed(self, flushed: Flushed) -> None:
         """Note a peer's flush; called on the mesh's thread."""
+        self._flushes += 1
         self._applied.append((flushed, time.monotonic()))
         # The loop may close while the last flushes still come in.
         with suppress(RuntimeError):
@@ -122,6 +153,7 @@ class View:
         return {
             **report,
             "clock": time.monotonic(),
+            "reloads": [{"at": at, "why": why} for at, why in self._reloads],
             "writes": [{"sequence": sequence, "at": at} for sequence, at in self._writes],
             "applied": [
                 {"origin": flushed.origin, "sequence": flushed.sequence, "at": at}
@@ -146,11 +178,13 @@ class View:
                 self.bell.ring()
 
     def _figures(self) -> dict[str, Any]:
-        info = self._cache.info()
+        info, status = self._cache.info(), self._mesh.status()
         return {
             "instance": self.name,
             "hits": info.hits,
             "loads": info.loads,
-            "node_id": self._mesh.status().node_id,
+            "proof_age": None if status.proof_age is None else round(status.proof_age, 3),
+            "running_out": status.running_out,
+            "node_id": status.node_id,
             "peers": self.peers(),
         }

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Eventually = Callable[..., Any]
 
+# As in the roster file of the demo.
+MAX_STALENESS = 5.0
+
 
 @contextmanager
 def frozen(demo: Demo, number: int) -> Iterator[None]:
@@ -28,6 +31,14 @@ def frozen(demo: Demo, number: int) -> Iterator[None]:
         yield
     finally:
         assert demo.post(1, f"/api/instances/{number}/thaw").status_code == 200
+
+
+def first_event(demo: Demo, number: int) -> dict[str, Any]:
+    """Return what instance *number* reports to its pages at this moment."""
+    with httpx.stream("GET", f"{demo.urls[number - 1]}/api/events", trust_env=False) as answer:
+        lines = answer.iter_lines()  # Whoever lets go of it closes the stream.
+        event: dict[str, Any] = json.loads(next(line for line in lines if line.startswith("data: "))[6:])
+        return event
 
 
 def test_state_holds_what_an_instance_sees(demo: Demo) -> None:
@@ -40,6 +51,8 @@ def test_state_holds_what_an_instance_sees(demo: Demo) -> None:
     assert all(isinstance(value, str) for value in state["settings"].values())
     assert isinstance(state["hits"], int)
     assert isinstance(state["loads"], int)
+    assert 0 <= state["proof_age"] < 5
+    assert isinstance(state["running_out"], str)
     assert re.fullmatch("[0-9a-f]{32}", state["node_id"])
     assert [(peer["name"], peer["state"]) for peer in state["peers"]] == [
         ("instance 1", "following"),
@@ -143,6 +156,45 @@ def test_frozen_instance_catches_up_with_what_it_missed(demo: Demo, eventually: 
         eventually(lambda: demo.state(3)["settings"].get("Missed") == "no longer")
 
     eventually(lambda: demo.state(2)["settings"].get("Missed") == "no longer")
+
+
+def test_copies_run_out_while_an_instance_is_frozen(demo: Demo, eventually: Eventually) -> None:
+    """The others' proof grows old and says because of whom, they load anew on their own, and all is well after."""
+    eventually(lambda: all(state["running_out"] == "" and state["proof_age"] < 2 for state in demo.mesh()))
+    demo.post(1, "/api/settings", json={"name": "Loaded", "value": "before the freeze"})
+    before = {number: demo.state(number) for number in (1, 3)}
+    with frozen(demo, 2):
+        for number, first in before.items():
+            aged = eventually(lambda number=number: (s := demo.state(number))["running_out"] and s)
+            assert aged["proof_age"] >= MAX_STALENESS / 2
+            assert aged["running_out"].startswith("instance 2 at 127.0.0.1:")
+            renewed = eventually(
+                lambda number=number, first=first: (s := demo.state(number))["loads"] > first["loads"] and s
+            )
+            assert datetime.fromisoformat(renewed["date"]) > datetime.fromisoformat(first["date"])
+            assert renewed["settings"] == first["settings"]
+        eventually(lambda: all(demo.state(number)["proof_age"] > MAX_STALENESS for number in (1, 3)))
+        report = first_event(demo, 1)
+
+    assert [reload["why"] for reload in report["reloads"]][-1:] == ["no proof from instance 2"]
+    for number in (1, 2, 3):
+        state = eventually(lambda number=number: (s := demo.state(number))["running_out"] == "" and s)
+        assert state["proof_age"] < MAX_STALENESS / 2
+
+
+def test_load_after_a_flush_is_not_taken_for_one_that_lacked_proof(demo: Demo, eventually: Eventually) -> None:
+    """What is loaded because somebody wrote is no reload, also while an instance is frozen."""
+    with frozen(demo, 2):
+        eventually(lambda: demo.state(3)["running_out"])
+        for attempt in range(5):
+            written = time.monotonic()
+            demo.post(1, "/api/settings", json={"name": "Written", "value": f"{written} {attempt}"})
+            eventually(lambda value=f"{written} {attempt}": demo.state(3)["settings"]["Written"] == value)
+            reloads = first_event(demo, 3)["reloads"]
+
+            # No copy is so old by now that it could have run out.
+            soon = written + MAX_STALENESS / 2
+            assert not [reload for reload in reloads if written < reload["at"] < soon]
 
 
 def test_freeze_and_thaw_are_answered_once_they_are_done(demo: Demo) -> None:

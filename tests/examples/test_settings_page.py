@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 OpenPage = Callable[..., Page]
 Eventually = Callable[..., Any]
+
+# In milliseconds: longer than max_staleness in the roster file of the demo, on a busy machine.
+WELL = 15_000.0
 
 
 def cell(page: Page, row: str, number: int) -> Locator:
@@ -38,6 +42,14 @@ def dates(page: Page) -> list[datetime]:
     """Return the three dates that the page shows."""
     shown = page.locator("[data-row=date] time").evaluate_all("times => times.map((time) => time.dateTime)")
     return [datetime.fromisoformat(date) for date in shown]
+
+
+def scroll_widths(page: Page) -> list[int]:
+    """Return how wide the page and its table are, with what is out of sight."""
+    widths: list[int] = page.evaluate(
+        "[document.documentElement, document.querySelector('.scroll')].map((node) => node.scrollWidth)"
+    )
+    return widths
 
 
 def keep(page: Page, file: Path, *, full_page: bool = False) -> None:
@@ -152,6 +164,44 @@ def test_frozen_instance_misses_a_write_and_catches_up(
     assert demo.state(2)["settings"] == demo.state(1)["settings"]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_proof_grows_old_while_an_instance_is_frozen(
+    demo: Demo, open_page: OpenPage, eventually: Eventually, screenshots: Path, scheme: str
+) -> None:
+    """The row *Proof* turns amber with the reason, the copies reload and say why, and all is well after the thaw."""
+    page = open_page(demo.urls[0], color_scheme=scheme)
+    phone = open_page(demo.urls[0], viewport={"width": 390, "height": 844}, device_scale_factor=2, color_scheme=scheme)
+    wait_for_figures(page)
+    wait_for_figures(phone)
+    for number in (1, 2, 3):
+        expect(cell(page, "Proof", number)).to_have_text(re.compile(r"^[0-2]\.\d s ago$"), timeout=WELL)
+    expect(page.locator(".worn")).to_have_count(0)
+
+    page.get_by_role("button", name="Freeze instance 2").click()
+
+    frozen = dates(page)
+    for number in (1, 3):
+        proof = cell(page, "Proof", number)
+        expect(proof).to_contain_text(re.compile(r"s ago\s*Copies run out: instance 2 at .* vouched"), timeout=WELL)
+        expect(proof.locator(".age")).to_have_class(re.compile("worn"))
+        expect(cell(page, "Date of its copy", number)).to_contain_text(
+            "reloaded: no proof from instance 2", timeout=WELL
+        )
+        expect(page.get_by_text(f"instance {number} reloaded: no proof from instance 2.")).to_have_count(1)
+        assert dates(page)[number - 1] > frozen[number - 1]
+    assert dates(page)[1] == frozen[1]
+    expect(cell(page, "Proof", 1)).to_contain_text(re.compile(r"^([5-9]|\d\d)\.\d s ago"), timeout=WELL)
+    keep(page, screenshots / f"proof-{scheme}.png", full_page=True)
+    keep(phone, screenshots / f"proof-phone-{scheme}.png", full_page=True)
+    assert max(scroll_widths(phone)) <= 390
+
+    page.get_by_role("button", name="Thaw instance 2").click()
+
+    for number in (1, 2, 3):
+        expect(cell(page, "Proof", number)).to_have_text(re.compile(r"^[0-2]\.\d s ago$"), timeout=WELL)
+    expect(page.locator(".worn")).to_have_count(0)
+
+
 def test_instance_that_was_frozen_by_others_is_shown_as_not_answering(demo: Demo, open_page: OpenPage) -> None:
     """Silence is noticed whoever caused it, also on a page that is opened only then, and so is its end."""
     os.kill(demo.process_of(3), signal.SIGSTOP)
@@ -246,10 +296,7 @@ def test_page_fits_a_phone(demo: Demo, open_page: OpenPage, screenshots: Path, s
 
     expect(cell(page, "Date of its copy", 3)).to_contain_text("ms after the flush")
     keep(page, screenshots / f"phone-{scheme}.png", full_page=True)
-    widths = page.evaluate(
-        "[document.documentElement, document.querySelector('.scroll')].map((node) => node.scrollWidth)"
-    )
-    assert max(widths) <= 390
+    assert max(scroll_widths(page)) <= 390
     for button in page.get_by_role("button").all():
         box = button.bounding_box()
         assert box is not None

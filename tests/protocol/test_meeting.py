@@ -6,7 +6,7 @@ import pytest
 
 from flushmesh.protocol.effects import Dial, Distrust, HangUp, Met, Parted
 from flushmesh.protocol.messages import Ack, Hello, Identity, Leave, News, Ping, Truncated
-from flushmesh.protocol.node import HELLO_MAX
+from flushmesh.protocol.serving import HELLO_MAX
 from tests.protocol.world import World, joined
 
 

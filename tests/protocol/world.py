@@ -1,7 +1,9 @@
 """A few nodes joined by function calls: no sockets, no threads, a clock that is set by hand."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flushmesh.protocol.effects import Apply, Dial, Distrust, Effect, HangUp, Wake
@@ -59,6 +61,7 @@ class World:
         self.streams: dict[tuple[str, int], tuple[str, int]] = {}
         self.cut: set[frozenset[str]] = set()
         self.dark: set[str] = set()
+        self.frozen: dict[str, list[Callable[[], None]]] = {}
         self.log: list[tuple[str, str, Message]] = []
         self._todo: deque[tuple[str, Effect]] = deque()
 
@@ -82,6 +85,17 @@ class World:
         for end, far in list(self.streams.items()):
             if {end[0], far[0]} == {one, other}:
                 self._close(end, "cut")
+
+    def freeze(self, name: str) -> None:
+        """Stop a node: its streams stay open, and it neither hears nor says anything."""
+        self.frozen[name] = []
+
+    def thaw(self, name: str) -> None:
+        """Let a node go on; first it hears what is in its streams, then which of them have ended."""
+        ended = self.frozen.pop(name)
+        self.settle()
+        for tell in ended:
+            tell()
 
     def mend(self, one: str, other: str) -> None:
         self.cut.discard(frozenset({one, other}))
@@ -113,14 +127,15 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.now += 0.1
-            for member in list(self.members.values()):
-                self.carry(member, member.node.tick(self.now))
+            for name, member in list(self.members.items()):
+                if name not in self.frozen:
+                    self.carry(member, member.node.tick(self.now))
             self.settle()
 
     def _dial(self, member: Member, link: int, name: str) -> None:
         own = member.node.identity.name
         other = self.members.get(name)
-        if other is None or frozenset({own, name}) in self.cut:
+        if other is None or name in self.frozen or frozenset({own, name}) in self.cut:
             silent = other is not None or name in self.dark
             self.carry(member, member.node.closed(link, "connection refused", self.now, silent=silent))
             return
@@ -129,7 +144,7 @@ class World:
         self.streams[far] = (own, link)
 
     def _move(self, end: tuple[str, int]) -> bool:
-        if end not in self.streams:
+        if end not in self.streams or {end[0], self.streams[end][0]} & self.frozen.keys():
             return False
         (name, link), (far_name, far_link) = end, self.streams[end]
         message = self.members[name].node.next_message(link, self.now)
@@ -148,7 +163,13 @@ class World:
         for (name, link), told in ((end, False), (far, refused)):
             if name in self.members:
                 member = self.members[name]
-                self.carry(member, member.node.closed(link, reason, self.now, refused=told))
+                if name in self.frozen:
+                    self.frozen[name].append(partial(self._tell_closed, member, link, reason))
+                else:
+                    self.carry(member, member.node.closed(link, reason, self.now, refused=told))
+
+    def _tell_closed(self, member: Member, link: int, reason: str) -> None:
+        self.carry(member, member.node.closed(link, reason, self.now))
 
 
 def joined(*names: str, journal: int = 1000, **options: Any) -> tuple[World, list[Member]]:

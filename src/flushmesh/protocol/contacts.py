@@ -115,6 +115,13 @@ class Contacts:
         """Tell whether a Hello is under way, so that somebody may know this node without being known."""
         return any(c.link is not None and c.greeted and c.peer is None for c in self)
 
+    def taken(self, address: str, node_id: bytes) -> bool:
+        """Tell whether another node than that of *node_id* answers at *address* now, this one included."""
+        contact = self._contacts.get(address)
+        if contact is None:
+            return False
+        return contact.mine or (contact.peer is not None and contact.peer.identity.id != node_id)
+
     def dialled(self, contact: Contact, link: int) -> None:
         """Note that *contact* is being dialled as *link*."""
         contact.link = link

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
-from typing import Final
 
 from flushmesh.protocol import effects as do
 from flushmesh.protocol.contacts import Contact, Contacts
@@ -38,11 +37,8 @@ from flushmesh.protocol.messages import (
 )
 from flushmesh.protocol.peer import Input, Peer, State
 from flushmesh.protocol.peers import PEERS_MAX, Peers
-from flushmesh.protocol.serving import Serving
+from flushmesh.protocol.serving import HELLO_MAX, Serving
 from flushmesh.protocol.trust import Phase, Step, Trust
-
-# A stream whose opener says nothing costs memory for nothing.
-HELLO_MAX: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,6 @@ class Node:
         self.trust = Trust(now, options.sources, options.lost_after)
         self._tick_due = now
         self._links = count(1)
-        self._callers: dict[int, tuple[str, float]] = {}
 
     # What the application does.
 
@@ -154,7 +149,7 @@ class Node:
     def accept(self, host: str, now: float) -> int:
         """Return a new link for a stream that was opened from *host*; it must say Hello soon."""
         link = next(self._links)
-        self._callers[link] = (host, now)
+        self.serving.accept(link, host, now)
         return link
 
     def next_message(self, link: int, now: float) -> Message | None:
@@ -177,7 +172,7 @@ class Node:
                 return self._follow(contact.peer, link, message, now)
             if isinstance(message, Welcome):
                 return self._welcomed(contact, link, message, now)
-        elif link in self._callers and isinstance(message, Hello):
+        elif self.serving.awaits_hello(link) and isinstance(message, Hello):
             return self._admit(link, message, now)
         elif link in self.serving and isinstance(message, Ping | Ack):
             return self._heard(link, message, now)
@@ -196,7 +191,6 @@ class Node:
         *refused* tells that the origin would not serve, *silent* that nothing came back at
         all, not even a refused connection.
         """
-        self._callers.pop(link, None)
         self.serving.close(link)
         contact = self.contacts.of_link(link)
         if contact is None:
@@ -213,7 +207,7 @@ class Node:
     # Being an origin.
 
     def _admit(self, link: int, hello: Hello, now: float) -> list[Effect]:
-        host, _ = self._callers.pop(link)
+        host = self.serving.greeted(link)
         objection = self._objection(hello)
         if objection is not None:
             return [do.HangUp(link, objection), do.Refused(hello.node.name or host, objection)]
@@ -344,10 +338,14 @@ class Node:
     def _tidy(self, now: float) -> list[Effect]:
         """Give up whoever says nothing: streams without a Hello, peers without a word, rumours."""
         effects: list[Effect] = []
-        for link in [link for link, (_, since) in self._callers.items() if now >= since + HELLO_MAX]:
+        for link in self.serving.overdue(now):
             effects += self.hang_up(link, f"no Hello within {HELLO_MAX:g} s", now)
         for peer in self.peers.lost(self.options.lost_after, now):
             effects += self._give_up(peer, Input.GIVEN_UP, f"no word for {self.options.lost_after:g} s", now)
+        for peer in [peer for peer in self.peers if peer.state is State.DIALLING]:
+            taken = self.contacts.taken(peer.identity.address, peer.identity.id)
+            if taken and not self.peers.reached_by_others(peer):
+                effects += self._give_up(peer, Input.REPLACED, "another node answers at its address now", now)
         for rumour in self.peers.unconfirmed():
             if self.contacts.deserted(rumour.identity.address):
                 effects += self._give_up(rumour, Input.UNCONFIRMED, "nobody knows it any more", now)

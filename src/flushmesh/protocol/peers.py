@@ -119,9 +119,10 @@ class Peers:
 
     def lost(self, lost_after: float, now: float) -> list[Peer]:
         """Return those of whom no word has come for *lost_after*, and whom nobody else reaches."""
-        return [peer for peer in self if now >= peer.heard_at + lost_after and not self._reached_by_others(peer)]
+        return [peer for peer in self if now >= peer.heard_at + lost_after and not self.reached_by_others(peer)]
 
-    def _reached_by_others(self, peer: Peer) -> bool:
+    def reached_by_others(self, peer: Peer) -> bool:
+        """Tell whether anybody who is followed says that it has a stream with *peer*."""
         # Only who is followed tells how things stand; two dead nodes would vouch for each other for ever.
         return any(other.state is State.FOLLOWING and other.knows.get(peer.identity.id) for other in self)
 

@@ -8,12 +8,16 @@ peer, because it outlives the stream.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from flushmesh.protocol.journal import Journal
 from flushmesh.protocol.messages import Ack, Hello, Message, Ping, Truncated, Vouch, Welcome
 from flushmesh.protocol.origin import Origin
 from flushmesh.protocol.peer import Peer
 from flushmesh.protocol.peers import Peers
+
+# A stream whose opener says nothing costs memory for nothing.
+HELLO_MAX: Final = 5.0
 
 
 class Serving:
@@ -24,12 +28,29 @@ class Serving:
         self._peers = peers
         self._origins: dict[int, Origin] = {}
         self._parted: set[bytes] = set()
+        self._callers: dict[int, tuple[str, float]] = {}
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._origins)
 
     def __contains__(self, link: int) -> bool:
         return link in self._origins
+
+    def accept(self, link: int, host: str, now: float) -> None:
+        """Expect a Hello on *link*, which was opened from *host*."""
+        self._callers[link] = (host, now)
+
+    def awaits_hello(self, link: int) -> bool:
+        """Tell whether nothing has come on *link* yet."""
+        return link in self._callers
+
+    def greeted(self, link: int) -> str:
+        """Expect no Hello on *link* any more; return the host that opened it."""
+        return self._callers.pop(link)[0]
+
+    def overdue(self, now: float) -> list[int]:
+        """Return the links whose Hello should have come by now."""
+        return [link for link, (_, since) in self._callers.items() if now >= since + HELLO_MAX]
 
     def open(self, link: int, hello: Hello, peer: Peer | None, now: float) -> None:
         """Serve who said *hello* on *link*, from its cursor if that is one of this incarnation."""
@@ -48,6 +69,7 @@ class Serving:
 
     def close(self, link: int) -> None:
         """Note that *link* has ended, if it was one of these."""
+        self._callers.pop(link, None)
         origin = self._origins.pop(link, None)
         if origin is not None and origin.finished:
             self._parted.add(origin.follower_id)
