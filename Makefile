@@ -29,6 +29,14 @@ demo: .venv/demo  ## three instances of the settings dashboard, http://127.0.0.1
 test: .venv/dev  ## every test
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: sim
+sim: .venv/dev  ## the simulator: SEED=81234 replays one, SEEDS=10000 runs many
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300))
+
+.PHONY: mutants
+mutants: .venv/dev  ## plant every known bug, and find it
+	$(BIN)/python -m tests.simulation.hunting $(ARGS)
+
 .PHONY: lint
 lint: .venv/dev  ## ruff: style and format
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from flushmesh.protocol.messages import Flush, Identity
+from flushmesh.protocol.messages import Ack, Flush, Hello, Identity, Message, Ping
 from flushmesh.protocol.trust import Phase
 from tests.simulation.world import Violation
 
@@ -37,6 +37,7 @@ class Flushed:
 
     origin: Process
     sequence: int
+    key: str | None
     at: float
     local_at: float
     versions: dict[str, int]
@@ -54,12 +55,14 @@ class Checkers:
         self.hits = 0
         self.stalest = 0.0
         self.fences = 0
+        self._processes: dict[bytes, Process] = {}
         self._flushes: dict[str, list[Flushed]] = defaultdict(list)
         self._by_origin: dict[Process, list[Flushed]] = defaultdict(list)
         self._forgot: dict[tuple[Process, str], int] = {}
         self._applied_upto: dict[tuple[Process, bytes], int] = {}
         self._applied: set[tuple[Process, bytes, int]] = set()
         self._knows: dict[Process, frozenset[bytes]] = {}
+        self._joined: set[Process] = set()
         self._linked: set[tuple[Process, Process]] = set()
         self._given_up: set[tuple[Process, Process]] = set()
 
@@ -67,6 +70,11 @@ class Checkers:
         # Kept as well: what is raised in the callback of a future goes no further.
         self.violation = Violation(f"{promise} at {self.world.now:.3f}: {text}")
         raise self.violation
+
+    def _process(self, node_id: bytes) -> Process:
+        if node_id not in self._processes:
+            self._processes = {process.node.identity.id: process for process in self.run.processes}
+        return self._processes[node_id]
 
     # G1, G2: nothing whose load began before a flush is served after it.
 
@@ -89,6 +97,8 @@ class Checkers:
     def hit(self, process: Process, key: str, value: Value, asked: int) -> None:
         """A read that began at *asked* was served from the store."""
         self.hits += 1
+        if process.rate * (self.world.now - value.at) > self.run.plan.ttl + 1e-6:
+            self.fail("TTL", f"{process} served {value}, whose load began at {value.at:.3f}")
         forgot = self._forgot.get((process, key), -1)
         if value.began < forgot <= asked:
             self.fail("G1", f"{process} served {value} to a read that came after the flush")
@@ -96,7 +106,9 @@ class Checkers:
             if flushed.versions[key] <= value.version:
                 break
             if flushed.done.get(process, inf) <= asked:
-                self.fail("G5", f"{process} served {value} after {flushed.origin}'s flush {flushed.sequence} was done there")
+                self.fail(
+                    "G5", f"{process} served {value} after {flushed.origin}'s flush {flushed.sequence} was done there"
+                )
             counted = flushed.counts.get(process)
             if counted is not None:
                 self._check_age(process, value, flushed, self.world.now - counted)
@@ -112,9 +124,9 @@ class Checkers:
         """A flush was numbered."""
         database = self.run.database
         versions = {key: database[key]} if key is not None else dict(database)
-        flushed = Flushed(origin, sequence, self.world.now, local_at, versions)
+        flushed = Flushed(origin, sequence, key, self.world.now, local_at, versions)
         for reader in self.run.processes:
-            joining = reader.node.trust.phase is Phase.JOINING
+            joining = reader not in self._joined or reader.node.trust.phase is Phase.JOINING
             if reader.alive and reader is not origin and (joining or (reader, origin) in self._linked):
                 flushed.counts[reader] = self.world.now
         for covered in versions:
@@ -127,6 +139,8 @@ class Checkers:
         """Look whom *process* knows now."""
         if self.violation is not None:
             raise self.violation
+        if process not in self._joined and not self._must_join(process):
+            self._joined.add(process)
         known = frozenset(peer.identity.id for peer in process.node.peers)
         if known != self._knows.get(process):
             self._knows[process] = known
@@ -134,6 +148,12 @@ class Checkers:
                 if origin.node.identity.id in known:
                     self._given_up.discard((process, origin))
             self._relink()
+
+    def _must_join(self, process: Process) -> bool:
+        """Tell whether *process* was told of an address of which it cannot know yet whether anybody is there."""
+        if process.clock() - process.node.trust.started_at >= self.run.plan.lost_after:
+            return False
+        return process.proposed is None or not process.resolved.issuperset(process.proposed)
 
     def _relink(self) -> None:
         by_id = {process.node.identity.id: process for process in self.run.processes}
@@ -175,6 +195,9 @@ class Checkers:
         upto = self._applied_upto.get((process, origin.id), 0)
         if first != upto + 1:
             self.fail("G3", f"{process} applied {first} of {origin.name} after {upto}")
+        issued = self._by_origin[self._process(origin.id)][first - 1 : first - 1 + len(flushes)]
+        if [flush.key for flush in flushes] != [flushed.key for flushed in issued]:
+            self.fail("G3", f"{process} applied as {first} of {origin.name} what was not flushed there")
         self._applied_upto[process, origin.id] = upto + len(flushes)
         for sequence in range(first, first + len(flushes)):
             self._applied.add((process, origin.id, sequence))
@@ -196,20 +219,28 @@ class Checkers:
 
     # G5: receipts tell the truth.
 
+    def said(self, process: Process, other: Process, message: Message) -> None:
+        """Watch the wire: nobody acknowledges, or follows from beyond, what it has not applied."""
+        origin_id = other.node.identity.id
+        claims = isinstance(message, Ack | Ping) or (isinstance(message, Hello) and message.origin_id == origin_id)
+        if claims and message.cursor > self._applied_upto.get((process, origin_id), 0):
+            self.fail("G5", f"{process} says {message} to {other}, which it has not applied")
+
     def delivered(self, origin: Process) -> None:
         """Look at the receipts that *origin* waits for, as `Deliveries` does."""
-        by_id = {process.node.identity.id: process for process in self.run.processes}
         for sequence, local_at in list(origin.waiting):
             applied, fenced, missing = origin.node.peers.delivery(sequence, local_at, origin.clock())
-            flushed = next(f for f in self._by_origin[origin] if f.sequence == sequence)
+            flushed = self._by_origin[origin][sequence - 1]
             for peer in applied:
-                process = by_id[peer.identity.id]
+                process = self._process(peer.identity.id)
                 if (process, origin.node.identity.id, sequence) not in self._applied:
-                    self.fail("G5", f"{origin} counts {process} as acknowledged for {sequence}, which it has not applied")
+                    self.fail(
+                        "G5", f"{origin} counts {process} as acknowledged for {sequence}, which it has not applied"
+                    )
                 flushed.done.setdefault(process, self.world.stamp())
             for peer in fenced:
                 self.fences += 1
-                flushed.done.setdefault(by_id[peer.identity.id], self.world.stamp())
+                flushed.done.setdefault(self._process(peer.identity.id), self.world.stamp())
             if not missing:
                 origin.waiting.remove((sequence, local_at))
 

@@ -18,8 +18,6 @@ from tests.simulation.world import World
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
-# Flow control: so many messages are under way on a stream before its sender must wait.
-WINDOW = 6
 CONNECT_MAX = 3.0
 KEEPALIVE_MAX = 15.0
 
@@ -68,8 +66,10 @@ class Network:
         if cut or (listener is None and address in self.dark):
             self.world.after(CONNECT_MAX, lambda: self._break(end, "no answer", silent=True))
         elif listener is None:
+            end.process.resolved.add(address)
             self._break(end, "connection refused", silent=False)
         else:
+            end.process.resolved.add(address)
             self.world.after(self.latency(), lambda: listener.deliver(lambda: listener.accept(end)))
             self._watch(end)
 
@@ -121,7 +121,9 @@ class Network:
             return
         delay = max(self.latency(), end.last_arrival - self.world.now)
         if self.passes(end.process, far.process):
-            self.world.after(delay, lambda: self._break(far, refusal or "the other side hung up", refused=bool(refusal)))
+            self.world.after(
+                delay, lambda: self._break(far, refusal or "the other side hung up", refused=bool(refusal))
+            )
 
     def vanish(self, process: Process, *, tell: bool) -> None:
         """The process is gone; the other ends are told by its machine, or left to find out."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flushmesh.flight import Flight, Landing
@@ -21,6 +22,7 @@ from flushmesh.protocol.messages import Flush, Hello, Identity, Message
 from flushmesh.protocol.node import Node, NodeOptions
 from flushmesh.store import Entry, Miss, Store, Write
 from tests.simulation.network import End
+from tests.simulation.world import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.run import Run
@@ -30,11 +32,12 @@ CACHE = "c"
 
 @dataclass(frozen=True)
 class Value:
-    """What a load returned: which version of the key; *began* is the stamp of the load's beginning."""
+    """What a load returned: which version of the key; it began at the stamp *began*, at the time *at*."""
 
     key: str
     version: int
     began: int
+    at: float = field(compare=False)
 
 
 class Glimpsed(dict[str, Entry[Value]]):
@@ -68,6 +71,9 @@ class Process:
         self.reading = False
         self.ends: dict[int, End] = {}
         self.waiting: list[tuple[int, float]] = []
+        # What a wire tap could see: which addresses it was told of, and which have shown any life.
+        self.proposed: list[str] | None = None
+        self.resolved: set[str] = set()
         self._inbox: deque[Callable[[], object]] = deque()
         self._stopped: list[Callable[[], object]] = []
         self._driving = False
@@ -82,7 +88,7 @@ class Process:
             self.clock(),
             plan.ping_interval,
         )
-        self.store: Store[Value] = Store(plan.maxsize, plan.ttl, self.clock, plan.max_staleness, self.world.random.random)
+        self.store: Store[Value] = Store(plan.maxsize, plan.ttl, self.clock, plan.max_staleness, self._draw)
         entries = Glimpsed()
         entries.process = self
         self.store._entries = self.store._policy._mended = entries
@@ -91,6 +97,10 @@ class Process:
 
     def __repr__(self) -> str:
         return f"{self.name}@{self.address}"
+
+    def _draw(self) -> float:
+        """Draw an entry's bound; the longest shows most."""
+        return 1.0 if self.world.chance(0.5) else self.world.random.random()
 
     def clock(self) -> float:
         return self.offset + self.rate * self.world.now
@@ -157,6 +167,7 @@ class Process:
         self.act(self.node.closed(link, reason, self.clock(), refused=refused, silent=silent))
 
     def propose(self, addresses: list[str]) -> None:
+        self.proposed = addresses
         self.act(self.node.propose("roster", addresses, self.clock()))
 
     def tick(self) -> None:
@@ -165,12 +176,14 @@ class Process:
     def pump(self, link: int) -> None:
         """Send what the node has to say on *link*, as far as the stream takes it."""
         end = self.ends.get(link)
-        while end is not None and end.open and end.far is not None and end.under_way < 6:
+        while end is not None and end.open and end.far is not None and end.under_way < self.run.plan.window:
             message = self.node.next_message(link, self.clock())
             if message is None:
                 break
+            self.run.checkers.said(self, end.far.process, message)
+            if self.world.loud:
+                self.world.note(f"{self} tells {end.far.process} {message}")
             self.run.network.send(end, message)
-        self.plan_tick()
 
     def plan_tick(self) -> None:
         due = self.node.next_due()
@@ -212,6 +225,8 @@ class Process:
                 for flush in flushes:
                     self.forget(flush)
             case do.Trust(at):
+                if self.world.loud:
+                    self.world.note(f"{self} trusts what it had {self.clock() - at:.3f} s ago")
                 self.store.trusted_at = at
             case do.Distrust(peer, since, reason):
                 self.world.note(f"{self} distrusts {peer and peer.name}: {reason}")
@@ -233,6 +248,8 @@ class Process:
         else:
             self.store.flush_all()
         self.run.checkers.forgot(self, flush)
+        if self.world.loud:
+            self.world.note(f"{self} forgets {flush.key or 'everything'}")
 
     # The application.
 
@@ -253,7 +270,8 @@ class Process:
 
     def end_write(self, write: Write, version: int) -> None:
         """End a write as `Writing` does: flush here, keep the value unless it may be old, tell the peers."""
-        self.store.end_write(write, Value(write.key, version, self.world.stamp() + 1))
+        at = (write.began - self.offset) / self.rate
+        self.store.end_write(write, Value(write.key, version, self.world.stamp() + 1, at))
         self.run.checkers.forgot(self, Flush(CACHE, write.key))
         self._number(write.key, watch=False)
 
@@ -286,22 +304,26 @@ class Process:
 
     def _landed(self, key: str, landing: Landing[Value], asked: int) -> None:
         if landing.value is not None:
-            self.run.checkers.joined(self, key, landing.value, asked)
+            # A future swallows what its callbacks raise, loudly; the checkers keep it as well.
+            with suppress(Violation):
+                self.run.checkers.joined(self, key, landing.value, asked)
 
     def load(self, flight: Flight[Value]) -> None:
         """Run a loader: it reads the source of truth somewhere in between."""
-        began = self.world.stamp()
+        began, at = self.world.stamp(), self.world.now
         took = self.run.plan.load_time * self.world.random.expovariate(1.0)
         when = took * self.world.random.random()
 
         def look() -> None:
-            value = Value(flight.key, self.run.database[flight.key], began)
+            value = Value(flight.key, self.run.database[flight.key], began, at)
             self.world.after(took - when, lambda: self.thread(lambda: done(value)))
 
         def done(value: Value) -> None:
             if self.world.chance(self.run.plan.loads_fail):
                 self.store.fail(flight, OSError("the source is gone"))
             elif self.store.fill(flight, value):
+                if self.world.loud:
+                    self.world.note(f"{self} stores {value}")
                 self.run.checkers.filled(self, value)
 
         self.world.after(when, lambda: self.thread(look))

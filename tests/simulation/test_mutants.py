@@ -1,0 +1,47 @@
+"""The planted bugs that are found at once; `make mutants` hunts for all of them."""
+
+import pytest
+
+from flushmesh.protocol.peer import Peer
+from tests.simulation.hunting import hunt
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.planting import StaleMutantError, mutant, planted
+
+QUICK = (
+    "the proof moves while the node is joining",
+    "acknowledged before it is applied",
+    "acknowledged because it was sent",
+    "an address that does not answer counts as nobody",
+    "the journal lets go without moving its floor",
+    "an id is kept across a restart",
+    "distrust empties the cache at once",
+    "a flush does not revoke the running load",
+    "a late caller joins a revoked load",
+    "a hit reads the clock first",
+)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_planted_bug_is_found(name):
+    """A bug in a rule shows within a few seeds, and the same seed is clean without it."""
+    assert hunt(name, tries_max=100).by
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_no_planted_bug_is_stale(name):
+    """What a mutant replaces is in the code exactly once, and is there again when the mutant is gone."""
+    for _ in range(2):
+        with planted(MUTANTS[name]):
+            pass
+
+
+def test_a_stale_mutant_is_an_error():
+    """A mutant whose text has gone from the code never counts as found, and leaves nothing behind."""
+    target = "flushmesh.protocol.peer:Peer.take_vouch"
+    stale = mutant("stale", (target, "self.vouched_once = True", "pass"), (target, "what nobody wrote", ""))
+    before = Peer.take_vouch
+
+    with pytest.raises(StaleMutantError), planted(stale):
+        pass
+
+    assert Peer.take_vouch is before

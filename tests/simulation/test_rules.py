@@ -1,0 +1,79 @@
+"""Rules that a run seldom shows broken, each as a script of its own."""
+
+from flushmesh.protocol.messages import Identity, Vouch
+from flushmesh.protocol.peer import Peer
+from flushmesh.store import MISS, Store
+from tests.protocol.world import joined
+
+
+def test_news_of_a_newcomer_comes_with_the_vouch_at_the_latest():
+    """The first vouch that a peer gives after it has met somebody tells of that one."""
+    world, (a, b) = joined("a", "b")
+    newcomer = world.add("c")
+    world.part("a", "c")
+    world.propose(newcomer, "b")
+    world.settle()
+    assert b.peer(newcomer) is not None
+    assert a.peer(newcomer) is None
+    world.log.clear()
+    world.run(1.5)
+
+    vouches = [
+        message for sender, to, message in world.log if (sender, to) == ("b", "a") and isinstance(message, Vouch)
+    ]
+    assert [news.node.name for news in vouches[0].known or ()] == ["a", "c"]
+
+
+def test_a_node_just_learnt_of_holds_the_proof_where_it_stands():
+    """The proof neither falls nor moves, from the vouch that brings news of a node until that one has vouched."""
+    world, (a, b) = joined("a", "b")
+    newcomer = world.add("c")
+    world.part("a", "c")
+    world.propose(newcomer, "b")
+    world.settle()
+    proven = a.node.trust.at
+    world.run(3)
+    assert a.known == {"b", "c"}
+    assert a.node.trust.at == proven
+
+    world.mend("a", "c")
+    world.run(8)
+    assert a.node.trust.at > world.now - 2
+
+
+def test_a_goodbye_tells_of_whom_its_node_has_met_last():
+    """A node that leaves passes on whom it knew, so that nobody's proof moves past a newcomer's flush."""
+    world, (a, b) = joined("a", "b")
+    newcomer = world.add("c")
+    world.part("a", "c")
+    world.propose(newcomer, "b")
+    world.settle()
+    newcomer.flush("k")
+    proven = a.node.trust.at
+    world.carry(b, b.node.leave())
+    world.settle()
+    world.run(3)
+
+    assert a.known == {"c"}
+    assert a.node.trust.at == proven
+
+
+def test_a_peer_that_may_have_given_this_node_up_is_not_fenced():
+    """Who was last given a vouch nearly `lost_after` before a flush may serve what it likes, without end."""
+    peer = Peer(Identity(b"b" * 16, "b", "b:1"), vouched=0.0, heard_at=0.0)
+    peer.vouch_given_at = 100.0
+    peer.max_staleness, peer.lost_after = 5.0, 20.0
+
+    assert peer.fenced(1, flushed_at=118.0, now=125.0)
+    assert not peer.fenced(1, flushed_at=119.5, now=1e6)
+
+
+def test_distrust_revokes_the_loads_that_are_running():
+    """A load that began before a doubt is not stored after it: a flush that it covers may have been missed."""
+    store = Store(10, 300.0, lambda: 100.0, 5.0)
+    flight = store.take_off("k")
+
+    store.distrust(90.0)
+
+    assert store.fill(flight, "old") is False
+    assert store.get("k") is MISS
