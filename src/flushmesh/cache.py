@@ -16,12 +16,12 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from dataclasses import dataclass
-from typing import Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from flushmesh.cached import CachedFunction, cached
+from flushmesh.cached import CachedDecorator, CachedFunction, cached, flushes
 from flushmesh.flight import Flight, Landing
 from flushmesh.hooks import Flushed, OnFlushed
-from flushmesh.keys import check_key
+from flushmesh.keys import Key, check_key
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Receipt
 from flushmesh.store import MISS, Entry, Miss, Store, Write
@@ -31,6 +31,7 @@ log = logging.getLogger("flushmesh")
 V = TypeVar("V")
 D = TypeVar("D")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., object])
 P = ParamSpec("P")
 
 
@@ -149,14 +150,32 @@ class Cache(MutableMapping[str, V], Generic[V]):
             if not landing.abandoned:
                 return landing.unpack()
 
-    def cached(self, *, key: str) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
+    @overload
+    def cached(self, function: Callable[P, R], /) -> CachedFunction[P, R]: ...
+    @overload
+    def cached(self, function: None = None, /, *, key: Key | None = None) -> CachedDecorator: ...
+    def cached(self, function: Callable[..., Any] | None = None, /, *, key: Key | None = None) -> Any:
         """
         Decorate a function, `def` or `async def`, to keep its results here.
 
-        *key* is a template over its parameters, as in `key="user:{user_id}"`; a name that
-        is no parameter raises TypeError when decorating.
+        *key* is a template over its parameters, as in `key="user:{user_id}"`, or a callable
+        that takes its arguments and returns the key.  Arguments of the same text give the same
+        key: 42 and "42" are one user.  Without *key*, and then without parentheses too, all
+        arguments count and must be of plain types.  Raises TypeError when decorating if the
+        template names what is no parameter.
         """
+        if function is not None:
+            return cached(self, key, function)
         return functools.partial(cached, self, key)
+
+    def flushes(self, *keys: Key) -> Callable[[F], F]:
+        """
+        Decorate a function, `def` or `async def`, to flush *keys* each time it has returned.
+
+        Keys are as in `cached`.  When the function raises, nothing is flushed; where a failed
+        write may have been done all the same, use `writing`.
+        """
+        return functools.partial(flushes, self, keys)
 
     # Writing.
 
@@ -170,6 +189,11 @@ class Cache(MutableMapping[str, V], Generic[V]):
         self._check(key)
         self._store.flush(key)
         return self._mesh.broadcast(self.name, key)
+
+    def forget(self, key: str) -> None:
+        """Forget *key* on this node alone, also what is being loaded for it now; no peer is told."""
+        self._check(key)
+        self._store.flush(key)
 
     def flush_all(self) -> Receipt:
         """Forget everything in this cache, here and on every node; return at once."""

@@ -1,17 +1,20 @@
 """
-Keys, and the templates that make them from a function's arguments.
+Keys: what can be one, and how they are made from a function's arguments.
 
 A key is text.  A template such as "user:{user_id}" is checked against the function's
-signature when the function is decorated, and what it fills in is escaped, so that
-different arguments cannot meet in one key.
+signature when the function is decorated, and compiled: calling it costs about what
+writing the f-string by hand would.  What it fills in is escaped, so that arguments of
+different text cannot meet in one key.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
+from inspect import Parameter, Signature
 from string import Formatter
-from typing import Final
+from typing import Any, Final
 
 # Keys are kept in every journal of the mesh and travel to every node.
 KEY_BYTES_MAX: Final = 1_024
@@ -50,59 +53,142 @@ def _check_text(text: str, what: str, limit: int) -> str:
     return text
 
 
-class KeyTemplate:
+Key = str | Callable[..., str]
+
+# A parameter, then attributes and items: user, user.id, row[name], rows[0].
+_FIELD: Final = re.compile(r"(?P<name>[^.\[]*)(?P<path>(\.[^.\[]+|\[[^\]]+\])*)")
+_STEP: Final = re.compile(r"\.(?P<attribute>[^.\[]+)|\[(?P<item>[^\]]+)\]")
+
+_PLAIN: Final = (str, int, float, bool, bytes, type(None))
+
+
+def key_maker(key: Key | None, function: Callable[..., object]) -> Callable[..., str]:
     """
-    A template that turns the arguments of one function into a key.
+    Return what makes the key of a call of *function* from the call's arguments.
 
-    Fields are parameter names, with attributes and items as in `str.format`.  In a value
-    that more fields follow, the character that ends it is escaped with a percent sign, so
-    that different texts never give one key; the last value stands as it is.
+    *key* is a template, or a callable that takes the arguments itself; without one the key
+    is made of the function's name and all arguments.  Raises TypeError if *key* does not
+    fit the function.
     """
+    if key is None:
+        return _key_of_everything(function)
+    if callable(key):
+        return key
+    return _compile(_parse(check_key(key, "key template"), function), inspect.signature(function))
 
-    def __init__(self, template: str, function: Callable[..., object]) -> None:
-        self._template = check_key(template, "key template")
-        self._signature = inspect.signature(function)
-        self._function = getattr(function, "__qualname__", repr(function))
-        self._parts = [self._part(*part) for part in Formatter().parse(template)]
-        following = [literal for literal, field in self._parts[1:] if field is not None]
-        if "" in following:
-            raise TypeError(f'key template "{template}": put text between two fields, or they could run together')
-        self._ends = [literal[0] for literal in following]
-        if "%" in self._ends:
-            raise TypeError(f'key template "{template}": a percent sign cannot stand between two fields')
 
-    def __call__(self, *args: object, **kwargs: object) -> str:
-        """Return the key for a call with these arguments; raises TypeError as the call itself would."""
-        bound = self._signature.bind(*args, **kwargs)
+def _key_of_everything(function: Callable[..., object]) -> Callable[..., str]:
+    signature = inspect.signature(function)
+    name = f"{function.__module__}.{function.__qualname__}"
+
+    def make(*args: object, **kwargs: object) -> str:
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        ends = iter(self._ends)
-        key = ""
-        for literal, field in self._parts:
-            key += literal
-            if field is not None:
-                value, _ = Formatter().get_field(field, (), bound.arguments)
-                key += _escaped(str(value), next(ends, None))
-        return check_key(key)
+        return (
+            f"{name}({', '.join(f'{which}={_plain(value, which, name)}' for which, value in bound.arguments.items())})"
+        )
 
-    def _part(
-        self, literal: str, field: str | None, spec: str | None, conversion: str | None
-    ) -> tuple[str, str | None]:
-        """Check one part of the template and return its literal text and its field."""
+    return make
+
+
+def _plain(value: object, which: str, name: str) -> str:
+    """Return *value* as text that differs for different values, if its type has such a text."""
+    if type(value) in _PLAIN:
+        return repr(value)
+    if type(value) is tuple:
+        return f"({''.join(f'{_plain(item, which, name)},' for item in value)})"
+    if type(value) is dict:
+        items = (f"{_plain(key, which, name)}: {_plain(item, which, name)}" for key, item in value.items())
+        return f"{{{', '.join(sorted(items))}}}"
+    raise TypeError(
+        f"{name}: {which} is of type {type(value).__name__}, which has no stable text; "
+        f'say what tells calls apart, as in key="user:{{{which}.id}}"'
+    )
+
+
+def _parse(template: str, function: Callable[..., object]) -> list[tuple[str, str | None, str]]:
+    """Return the parts of *template*: literal text, an expression or None, the character that ends its value."""
+    parts: list[tuple[str, str | None, str]] = []
+    pieces = list(Formatter().parse(template))
+    for index, (literal, field, spec, conversion) in enumerate(pieces):
         if field is None:
-            return literal, None
+            parts.append((literal, None, ""))
+            continue
         if spec or conversion:
-            raise TypeError(f'key template "{self._template}": "{field}" takes no format; give the parameter as it is')
-        name = field.partition(".")[0].partition("[")[0]
-        if name not in self._signature.parameters:
-            parameters = ", ".join(self._signature.parameters) or "none"
-            raise TypeError(
-                f'key template "{self._template}": {self._function} has no parameter "{name}"; it has: {parameters}'
-            )
-        return literal, field
+            raise TypeError(f'key template "{template}": "{field}" takes no format; give the parameter as it is')
+        follows = pieces[index + 1] if index + 1 < len(pieces) else None
+        end = follows[0][:1] if follows is not None and follows[1] is not None else ""
+        if follows is not None and follows[1] is not None and end in ("", "%"):
+            wrong = "a percent sign cannot stand" if end else "put text"
+            raise TypeError(f'key template "{template}": {wrong} between two fields, or they could run together')
+        parts.append((literal, _expression(template, field, function), end))
+    return parts
 
 
-def _escaped(text: str, end: str | None) -> str:
+def _expression(template: str, field: str, function: Callable[..., object]) -> str:
+    """Return the Python expression of *field*; raise TypeError if it does not begin with a parameter."""
+    match = _FIELD.fullmatch(field)
+    name = match["name"] if match else field
+    parameters = inspect.signature(function).parameters
+    if match is None or name not in parameters:
+        known = ", ".join(parameters) or "none"
+        where = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f'key template "{template}": {where} has no parameter "{name}"; it has: {known}')
+    expression = name
+    for step in _STEP.finditer(match["path"]):
+        attribute, item = step["attribute"], step["item"]
+        if attribute is not None:
+            if not attribute.isidentifier():
+                raise TypeError(f'key template "{template}": "{attribute}" is no attribute')
+            expression += f".{attribute}"
+        else:
+            expression += f"[{int(item) if item.isdecimal() else item!r}]"
+    return expression
+
+
+def _compile(parts: list[tuple[str, str | None, str]], signature: Signature) -> Callable[..., str]:
+    """
+    Return a function with the parameters of *signature* that makes the key.
+
+    Its source holds names of parameters, checked attributes, and literals, and nothing else.
+    """
+    pieces = []
+    for literal, expression, end in parts:
+        if literal:
+            pieces.append(repr(literal))
+        if expression is not None:
+            text = f"_flushmesh_str({expression})"
+            pieces.append(f"_flushmesh_escaped({text}, {end!r})" if end else text)
+    scope: dict[str, Any] = {"_flushmesh_str": str, "_flushmesh_escaped": _escaped}
+    source = f"def make({_parameters(signature, scope)}): return {' + '.join(pieces)}"
+    exec(source, scope)  # noqa: S102 - as dataclasses and namedtuple do, for their speed
+    made: Callable[..., str] = scope["make"]
+    return made
+
+
+def _parameters(signature: Signature, scope: dict[str, Any]) -> str:
+    """Return *signature*'s parameters as source; their defaults go to *scope*."""
+    written: list[str] = []
+    previous: Parameter | None = None
+    for parameter in signature.parameters.values():
+        kind = parameter.kind
+        if previous is not None and previous.kind is Parameter.POSITIONAL_ONLY and kind is not previous.kind:
+            written.append("/")
+        starred = previous is not None and previous.kind in (Parameter.VAR_POSITIONAL, Parameter.KEYWORD_ONLY)
+        if kind is Parameter.KEYWORD_ONLY and not starred:
+            written.append("*")
+        stars = "*" if kind is Parameter.VAR_POSITIONAL else "**" if kind is Parameter.VAR_KEYWORD else ""
+        default = ""
+        if parameter.default is not Parameter.empty:
+            scope[f"_flushmesh_default_{parameter.name}"] = parameter.default
+            default = f"=_flushmesh_default_{parameter.name}"
+        written.append(f"{stars}{parameter.name}{default}")
+        previous = parameter
+    if previous is not None and previous.kind is Parameter.POSITIONAL_ONLY:
+        written.append("/")
+    return ", ".join(written)
+
+
+def _escaped(text: str, end: str) -> str:
     """Return *text* without the character *end*, reversibly: both it and the percent sign as their bytes."""
-    if end is None:
-        return text
     return text.replace("%", "%25").replace(end, "".join(f"%{byte:02X}" for byte in end.encode()))

@@ -496,6 +496,108 @@ def test_cached_coroutine_functions_keep_their_results(cache):
     assert calls == [1]
 
 
+def test_cached_works_without_parentheses(cache):
+    """A bare decorator makes its key of everything."""
+    calls = []
+
+    @cache.cached
+    def double(number):
+        calls.append(number)
+        return 2 * number
+
+    assert [double(1), double(1), double(2)] == [2, 2, 4]
+    assert calls == [1, 2]
+
+
+def test_refresh_loads_anew_here(cache, mesh):
+    """refresh replaces what is held on this node and tells nobody."""
+    versions = iter(range(10))
+
+    @cache.cached(key="k:{x}")
+    def load(x):
+        return next(versions)
+
+    assert [load(1), load(1), load.refresh(1), load(1)] == [0, 0, 1, 1]
+    assert mesh.sent == []
+
+
+def test_refresh_of_a_coroutine_function_is_awaited(cache):
+    """The refreshed value is what the wrapper would return: an awaitable."""
+    versions = iter(range(10))
+
+    @cache.cached(key="k:{x}")
+    async def load(x):
+        return next(versions)
+
+    async def main():
+        return [await load(1), await load.refresh(1), await load(1)]
+
+    assert asyncio.run(main()) == [0, 1, 1]
+
+
+def test_cached_functions_have_what_those_of_cachetools_have(cache, mesh):
+    """cache_clear and cache_info are there."""
+
+    @cache.cached(key="k:{x}")
+    def load(x):
+        return x
+
+    load(1)
+    assert load.cache_info().loads == 1
+    load.cache_clear()
+
+    assert len(cache) == 0
+    assert mesh.sent == [("c", None)]
+
+
+def test_flushes_flushes_after_success(cache, mesh):
+    """The keys are flushed once the function has returned, and not before."""
+    cache["user:1"] = "old"
+    mesh.sent.clear()
+
+    @cache.flushes("user:{user_id}", lambda user_id, name: f"name:{name}")
+    def rename(user_id, name):
+        assert mesh.sent == []
+        return name.upper()
+
+    assert rename(1, name="ada") == "ADA"
+    assert mesh.sent == [("c", "user:1"), ("c", "name:ada")]
+    assert "user:1" not in cache
+
+
+def test_flushes_flushes_coroutine_functions_alike(cache, mesh):
+    """`async def` is decorated alike."""
+
+    @cache.flushes("user:{user_id}")
+    async def rename(user_id):
+        await asyncio.sleep(0)
+        assert mesh.sent == []
+
+    asyncio.run(rename(1))
+    assert mesh.sent == [("c", "user:1")]
+
+
+def test_flushes_does_nothing_when_the_function_raises(cache, mesh):
+    """What was not done is not flushed."""
+
+    @cache.flushes("user:{user_id}")
+    def rename(user_id):
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        rename(1)
+    assert mesh.sent == []
+
+
+def test_flushes_checks_its_template(cache):
+    """A name that is no parameter is found when decorating."""
+    with pytest.raises(TypeError, match='has no parameter "id"'):
+
+        @cache.flushes("user:{id}")
+        def rename(user_id):
+            """Stand for a writer."""
+
+
 def test_cached_methods_bind(cache):
     """The wrapper of a method gets its `self`."""
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flushmesh.keys import KeyTemplate, check_name
+from flushmesh.keys import check_key, check_name, key_maker
 
 
 def load(tenant, user, *, verbose=False):
@@ -13,7 +13,7 @@ def load(tenant, user, *, verbose=False):
 
 def test_a_template_fills_in_arguments():
     """Positional, named and default arguments alike."""
-    template = KeyTemplate("{tenant}:user:{user}:{verbose}", load)
+    template = key_maker("{tenant}:user:{user}:{verbose}", load)
 
     assert template("t", 1) == template(user=1, tenant="t") == "t:user:1:False"
 
@@ -24,7 +24,7 @@ def test_attributes_and_items_can_be_named():
     class User:
         id = 7
 
-    assert KeyTemplate("{tenant[name]}/{user.id}", load)({"name": "t"}, User()) == "t/7"
+    assert key_maker("{tenant[name]}/{user.id}", load)({"name": "t"}, User()) == "t/7"
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_attributes_and_items_can_be_named():
 def test_a_wrong_template_is_refused_when_decorating(template, words):
     """A template that cannot work says so at once, and what would."""
     with pytest.raises(TypeError, match=words):
-        KeyTemplate(template, load)
+        key_maker(template, load)
 
 
 @given(st.lists(st.text(st.sampled_from("a:%-3A"), min_size=0, max_size=4), min_size=4, max_size=4))
 def test_different_texts_never_give_one_key(texts):
     """Whatever the values contain, two calls share a key only if their arguments are the same."""
-    template = KeyTemplate("user:{tenant}:{user}", load)
+    template = key_maker("user:{tenant}:{user}", load)
     tenant, user, other_tenant, other_user = texts
 
     same = (tenant, user) == (other_tenant, other_user)
@@ -72,7 +72,7 @@ TEMPLATES = [
 @settings(max_examples=60)
 def test_different_texts_never_give_one_key_whatever_separates_them(template, data):
     """Separators beyond ASCII are escaped as reversibly as a colon."""
-    key = KeyTemplate(template, load)
+    key = key_maker(template, load)
     # Texts of what separators and their escapes are made of meet most easily.
     alphabet = ":-│é€🔥%0258ABCEF3"
     text = st.one_of(
@@ -97,20 +97,71 @@ def test_different_texts_never_give_one_key_whatever_separates_them(template, da
 )
 def test_texts_that_were_made_to_meet_do_not(template, one, other):
     """A value that looks like another value's escape is escaped itself."""
-    key = KeyTemplate(template, load)
+    key = key_maker(template, load)
 
     assert key(*one) != key(*other)
 
 
 def test_an_ordinary_value_stands_as_it_is():
     """The key of a one-field template is what one would write by hand."""
-    assert KeyTemplate("user:{user}", load)("t", "a:b%c") == "user:a:b%c"
+    assert key_maker("user:{user}", load)("t", "a:b%c") == "user:a:b%c"
 
 
 def test_a_key_that_grows_too_long_is_refused():
-    """The bound on keys holds for templates too."""
+    """The bound on keys is checked where keys are used, which is every way in."""
     with pytest.raises(ValueError, match="at most 1024 bytes"):
-        KeyTemplate("user:{user}", load)("t", "x" * 2000)
+        check_key(key_maker("user:{user}", load)("t", "x" * 2000))
+
+
+def test_every_kind_of_parameter_can_be_used():
+    """A key is called exactly as the function is, with its defaults."""
+
+    def function(a, /, b, c=3, *rest, d, e=5, **more):
+        """Stand for a function with everything."""
+
+    key = key_maker("{a}:{b}:{c}:{rest}:{d}:{e}:{more}", function)
+
+    assert key(1, 2, d=4) == "1:2:3:():4:5:{}"
+    assert key(1, 2, 30, 40, d=4, e=50, f=60) == "1:2:30:(40,):4:50:{'f': 60}"
+    for wrong in (lambda: key(1, 2), lambda: key(a=1, b=2, d=4), lambda: key()):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_a_default_that_changes_is_the_functions_own():
+    """Defaults are the very objects of the function, not their text."""
+    marker = object()
+
+    def function(a=marker):
+        """Stand for a function with an odd default."""
+
+    assert key_maker("k:{a}", function)() == f"k:{marker}"
+
+
+def test_a_callable_makes_the_key_itself():
+    """Whatever a template cannot say, a function can."""
+    assert key_maker(lambda tenant, user: f"{user}@{tenant}", load)("t", "u") == "u@t"
+
+
+def test_without_a_key_everything_counts():
+    """Module, name and every argument, defaults included, tell calls apart, and so do types."""
+    key = key_maker(None, load)
+
+    assert key("t", 1) == key(user=1, tenant="t", verbose=False)
+    keys = [key("t", user) for user in (1, "1", True, 1.0, None, "None", b"1", (1,), ("1",), (1, (2,)))]
+    assert len(set(keys)) == len(keys)
+    assert key("t", 1).startswith(f"{__name__}.load(")
+
+
+def test_without_a_key_an_argument_without_stable_text_is_refused():
+    """An object's text may hold its address, or nothing that tells it apart; `self` is such an object."""
+
+    class Users:
+        def load(self, user):
+            """Stand for a method."""
+
+    with pytest.raises(TypeError, match=r'self is of type Users, which has no stable text; .*key="user:{self.id}"'):
+        key_maker(None, Users.load)(Users(), 1)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 129, 5])
