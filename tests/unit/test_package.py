@@ -72,6 +72,11 @@ def test_the_protocol_is_pure(path):
         assert module in PURE or module.startswith("flushmesh.protocol"), module
 
 
+def test_the_store_reads_no_clock_of_its_own():
+    """Its time is handed in, so no wall clock can come into a hit."""
+    assert not {"time", "datetime"} & set(imports(SOURCE / "store.py"))
+
+
 def test_no_file_is_too_long_to_read():
     """A file has at most 400 lines, a function at most 60."""
     for path in modules():
