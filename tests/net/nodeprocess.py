@@ -47,7 +47,11 @@ class NodeProcess:
         return time.monotonic() - began
 
     def signal(self, number: int) -> None:
+        """Send a signal; after SIGSTOP return only when every thread has stopped."""
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            # The kernel stops threads one by one, and one of them may still answer meanwhile.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGCONT)
