@@ -231,10 +231,11 @@ class Run:
         self.checkers.after_step(process)
 
     def let_pass(self, seconds: float) -> None:
-        """Let the rest of the world go on for a while, inside of what is happening now."""
-        if not self._nested:
+        """Let the rest of the world go on for a while, inside of what is happening now; never into the peace."""
+        until = min(self.world.now + seconds, self.plan.seconds)
+        if not self._nested and until > self.world.now:
             self._nested = True
-            self.world.run(self.world.now + seconds)
+            self.world.run(until)
             self._nested = False
 
     # Faults.
