@@ -5,6 +5,7 @@ Only keys travel between the instances, and there is no server between them.
 """
 
 from flushmesh.cache import Cache, CacheInfo, Writing
+from flushmesh.discovery import Announcement, Discovery
 from flushmesh.errors import FlushmeshError, MeshClosed, RecursiveLoad, RosterError, StartError
 from flushmesh.hooks import Flushed
 from flushmesh.mesh import Mesh
@@ -12,9 +13,11 @@ from flushmesh.receipt import Delivery, Outcome, Receipt
 from flushmesh.status import MeshState, MeshStatus, PeerStatus
 
 __all__ = [
+    "Announcement",
     "Cache",
     "CacheInfo",
     "Delivery",
+    "Discovery",
     "Flushed",
     "FlushmeshError",
     "Mesh",

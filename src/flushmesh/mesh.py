@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from flushmesh.address import is_loopback, is_wildcard, split
+from flushmesh.address import is_wildcard, split
 from flushmesh.cache import Cache
 from flushmesh.clock import clock
 from flushmesh.errors import MeshClosed
+from flushmesh.finding import discoveries
 from flushmesh.hooks import OnFlushed
 from flushmesh.keys import check_name
 from flushmesh.logbook import note
@@ -40,7 +41,7 @@ from flushmesh.protocol.node import Node, NodeOptions
 from flushmesh.protocol.peer import Peer
 from flushmesh.protocol.peers import PEERS_MAX
 from flushmesh.receipt import Deliveries, Delivery, Receipt
-from flushmesh.rosterfile import read_roster
+from flushmesh.rosterwatch import RosterWatch
 from flushmesh.status import MeshState, MeshStatus, PeerStatus
 from flushmesh.store import Store
 
@@ -66,7 +67,9 @@ class Mesh:
         name: str = "",
         listen: str = LISTEN_DEFAULT,
         peers: Sequence[str] = (),
-        mdns: bool | None = None,
+        dns: Sequence[str] = (),
+        mdns: bool | Sequence[str] | None = None,
+        discovery: Sequence[Discovery] = (),
         insecure: bool = False,
         max_staleness: float | None = STALENESS_DEFAULT,
         lost_after: float | Literal["auto"] | None = "auto",
@@ -79,8 +82,9 @@ class Mesh:
         Describe a mesh; nothing starts yet.
 
         Only nodes of the same *mesh* talk to each other; *name* is this node's, for people.
-        It listens on the first free port of *listen*, and looks for others at *peers* and,
-        if there are none or *mdns* says so, by multicast.  No hit is older than *max_staleness*
+        It listens on the first free port of *listen*, and looks for others at *peers*, at
+        what *dns* names stand for, by multicast if *mdns* says so or nothing else is given, and
+        wherever *discovery* finds addresses.  No hit is older than *max_staleness*
         seconds, whatever is lost or breaks; None leaves that to the caches' ttl.  What *caches*
         says of a cache goes before what `cache` is called with.  Raises ValueError or TypeError
         that names the option; see `MeshOptions` for the others.
@@ -90,7 +94,9 @@ class Mesh:
             name=name,
             listen=listen,
             peers=peers,
+            dns=dns,
             mdns=mdns,
+            discovery=discovery,
             insecure=insecure,
             max_staleness=max_staleness,
             lost_after=lost_after,
@@ -99,6 +105,7 @@ class Mesh:
             peers_max=peers_max,
             caches=caches or {},
         )
+        self._watch: RosterWatch | None = None
         self._state = MeshState.NEW
         self._life = Lock()  # Protects `_driver` and `_state`; held while starting, not while closing.
         self._making = Lock()  # Protects `_caches`.
@@ -114,11 +121,15 @@ class Mesh:
         """
         Describe a mesh by the roster file at *path*, FLUSHMESH_* variables and *name* over it.
 
-        Raises RosterError, one line that names the file and the place.
+        While the mesh runs, peers that are added to the file are looked for, and those taken
+        out no longer; everything else in it counts from the next start on.  Raises RosterError,
+        one line that names the file and the place.
         """
-        options = read_roster(path, os.environ)
-        described = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        return cls(**{**described, "name": name or options.name})
+        watch = RosterWatch(path, os.environ)
+        described = {field.name: getattr(watch.options, field.name) for field in dataclasses.fields(watch.options)}
+        mesh = cls(**{**described, "name": name or watch.options.name})
+        mesh._watch = watch
+        return mesh
 
     def __repr__(self) -> str:
         return f"<Mesh {self.options.mesh!r} {self._state}>"
@@ -175,7 +186,8 @@ class Mesh:
             from flushmesh.net.driver import Driver
 
             driver = Driver(self._lock, clock, self._make_node, self._carry_out, self._died)
-            driver.start(self.options.listen_addresses, self._discoveries(), insecure=self.options.insecure)
+            options = self.options
+            driver.start(options.listen_addresses, discoveries(options, self._watch), insecure=options.insecure)
             self._driver = driver
             atexit.register(self.close)
 
@@ -274,19 +286,6 @@ class Mesh:
             ping_interval(self._staleness_min),
         )
         return self._node
-
-    def _discoveries(self) -> list[Discovery]:
-        discoveries: list[Discovery] = []
-        if self.options.peers:
-            from flushmesh.discovery.roster import Roster
-
-            discoveries.append(Roster(self.options.peer_addresses))
-        if self.options.uses_mdns:
-            from flushmesh.discovery.mdns import Mdns
-
-            local = is_loopback(self.options.listen_addresses[0])
-            discoveries.append(Mdns(["127.0.0.1"] if local else []))
-        return discoveries
 
     def _carry_out(self, effect: Effect) -> None:
         note(effect)

@@ -19,13 +19,15 @@ FLOORS = {
     "flight": set(),
     "cached": set(),
     "cache": {"cached", "store", "flight"},
-    "options": {"protocol"},
+    "options": {"protocol", "discovery"},
     "rosterfile": {"options"},
+    "rosterwatch": {"rosterfile", "options"},
+    "finding": {"discovery", "options", "rosterwatch"},
     "net": {"discovery", "protocol", "wire"},
     "discovery": set(),
     "wire": set(),
     "logbook": {"protocol"},
-    "mesh": {"logbook", "cache", "store", "options", "rosterfile", "net", "discovery", "protocol"},
+    "mesh": {"logbook", "cache", "store", "options", "rosterwatch", "finding", "net", "discovery", "protocol"},
 }
 # `Cache` shows its options, which say what the journal's bounds are.
 FLOORS["cache"].add("options")

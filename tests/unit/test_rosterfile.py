@@ -47,7 +47,7 @@ def test_a_good_file_is_read(roster):
         ("", 'flushmesh.toml: mesh: missing; write mesh = "name", the same on every node'),
         ('mesh = "m"\npeer = []', 'flushmesh.toml: unknown key "peer"; did you mean "peers"?'),
         ("mesh = 5", "flushmesh.toml: the name of a mesh is a str, not int"),
-        ('mesh = "m"\nmdns = "yes"', "flushmesh.toml: mdns: true or false, not 'yes'"),
+        ('mesh = "m"\nmdns = "yes"', "flushmesh.toml: mdns: true or false, or a list of interfaces, not 'yes'"),
         ('mesh = "m"\nlisten = 7946', "flushmesh.toml: listen: a string, not 7946"),
         ('mesh = "m"\npeers = "127.0.0.1:1"', "flushmesh.toml: peers: a list of addresses, not '127.0.0.1:1'"),
         ('mesh = "m"\npeers = [1]', "flushmesh.toml: peers[0]: a string, not 1"),
@@ -122,8 +122,10 @@ def test_a_mistake_in_a_variable_names_the_variable(roster):
     """A variable that is wrong is not blamed on the file."""
     with pytest.raises(RosterError, match=r'^FLUSHMESH_PEERS: peers\[0\]: "10\.0\.0\.6" has no port'):
         read_roster(roster(GOOD), {"FLUSHMESH_PEERS": "10.0.0.6"})
-    with pytest.raises(RosterError, match=r"^FLUSHMESH_MDNS: mdns: true or false, not 'maybe'"):
-        read_roster(roster(GOOD), {"FLUSHMESH_MDNS": "maybe"})
+    with pytest.raises(RosterError, match=r"^FLUSHMESH_MDNS: mdns: interfaces by name or address, as in eth0"):
+        read_roster(roster(GOOD), {"FLUSHMESH_MDNS": " , "})
+    with pytest.raises(RosterError, match=r"^FLUSHMESH_INSECURE: insecure: true or false, not 'maybe'"):
+        read_roster(roster(GOOD), {"FLUSHMESH_INSECURE": "maybe"})
 
 
 def test_a_variable_can_mend_the_file(roster):
