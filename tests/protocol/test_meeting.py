@@ -339,6 +339,28 @@ def test_a_full_node_meets_nobody_by_dialling():
     assert len([effect for effect in a.effects if isinstance(effect, Met)]) == 1
 
 
+@pytest.mark.parametrize(
+    ("teller", "told", "dialled"),
+    [
+        ("10.0.0.5:1", "127.0.0.1:2", "10.0.0.5:2"),
+        ("[fd00::5]:1", "[::1]:2", "[fd00::5]:2"),
+        ("10.0.0.5:1", "10.0.0.6:2", "10.0.0.6:2"),
+        ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:2"),
+    ],
+)
+def test_a_node_that_is_known_by_loopback_is_looked_for_where_its_teller_is(teller, told, dialled):
+    """A loopback address means another machine to everybody else."""
+    world, (a, b) = joined("a", "b")
+    peer = a.peer(b)
+    peer.identity = replace(peer.identity, address=teller)
+    stranger = Identity(b"c" * 16, "c", told)
+
+    a.node._learn(peer, (News(stranger, reached=True),), world.now)
+
+    assert a.node.peers.get(stranger.id).identity.address == dialled
+    assert dialled in addresses(a)
+
+
 def test_news_makes_no_more_peers_and_addresses_than_the_bound():
     """However many nodes others tell of, no more than the bound are known or dialled."""
     world = World()

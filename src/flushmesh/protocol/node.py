@@ -359,7 +359,7 @@ class Node:
     def _learn(self, teller: Peer, known: tuple[News, ...], now: float) -> list[Effect]:
         """Take the news that *teller* has of other nodes."""
         teller.take_news(known)
-        for news in known:
+        for news in (news.told_by(teller.identity) for news in known):
             if self.peers.hear_of(news, self.trust.at, now) is not None:
                 self.contacts.propose(news.node.id, [news.node.address], now)
         return self._dial_due(now)
