@@ -62,8 +62,8 @@ class Mdns:
             try:
                 host, port = split(announcement.address)
                 choice = choose(interfaces(), self._wanted, await _hosts(host))
-                zeroconf = _open(choice)
-                await self._listen(zeroconf, announcement, _service_info(announcement, choice, port), propose)
+                info = _service_info(announcement, choice, port)
+                await self._listen(_open(choice), announcement, info, propose)
             except (OSError, RuntimeError, Error) as error:
                 self._complain(str(error) or type(error).__name__)
             await asyncio.sleep(RETRY)
@@ -115,13 +115,16 @@ class Mdns:
     async def _resolve(
         self, zeroconf: Zeroconf, name: str, own: Announcement, propose: Callable[[Collection[str]], None]
     ) -> None:
-        info = AsyncServiceInfo(SERVICE, name)
-        if not await info.async_request(zeroconf, _RESOLVE_TIMEOUT_MS):
-            log.debug("mdns: %s does not resolve", name)
+        try:
+            info = AsyncServiceInfo(SERVICE, name)
+            answered = await info.async_request(zeroconf, _RESOLVE_TIMEOUT_MS)
+            hosts = sensible(info.parsed_addresses(IPVersion.All), interfaces())
+        except (OSError, ValueError, Error) as error:
+            # A stranger's announcement can be anything.
+            log.debug("mdns: %s is no node: %s", name, error)
             return
         port = info.port
-        if info.properties.get(b"mesh") == own.mesh.encode() and port:
-            hosts = sensible(info.parsed_addresses(IPVersion.All), interfaces())
+        if answered and port and info.properties.get(b"mesh") == own.mesh.encode():
             self._found[name] = [join(host, port) for host in hosts]
             propose(self._addresses())
 
