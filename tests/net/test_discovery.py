@@ -11,7 +11,9 @@ import pytest
 
 from flushmesh import Mesh, MeshState, Outcome
 from flushmesh.discovery import mdns, roster
+from flushmesh.net.client import knock
 from flushmesh.net.loop import Loop
+from flushmesh.net.server import _why_not as why_not
 from tests.net.meshes import DEADLINE, follows, wait_until
 
 ROSTER = """
@@ -309,6 +311,61 @@ def test_a_name_of_which_every_address_refuses_is_known_to_be_empty():
         wait_until(lambda: joined(mesh))
 
 
+@pytest.fixture
+def both_versions(monkeypatch):
+    """Make `both` a name of two addresses, the given ones."""
+    getaddrinfo = socket.getaddrinfo
+
+    def resolve_to(*hosts):
+        def fake(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+            if host != "both" or flags & socket.AI_NUMERICHOST:
+                return getaddrinfo(host, port, family, type, proto, flags)
+            return [info for known in hosts for info in getaddrinfo(known, port, family, type, proto, flags)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", fake)
+
+    return resolve_to
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("hosts", "listens", "silent"),
+    [
+        (("::1", "127.0.0.1"), "127.0.0.1", None),
+        (("127.0.0.1", "::1"), "127.0.0.1", None),
+        (("::1", "127.0.0.1"), "", False),
+        # Nobody can connect to a multicast address: neither an answer nor a refusal.
+        (("224.0.0.1", "127.0.0.1"), "", True),
+        (("127.0.0.1", "224.0.0.1"), "", True),
+    ],
+)
+def test_every_address_of_a_name_is_tried(both_versions, hosts, listens, silent):
+    """One that answers is enough; only if all refuse is it certain that nobody is there."""
+    both_versions(*hosts)
+    with socket.socket() as listener, asyncio.Runner(loop_factory=Loop) as runner:
+        listener.bind(("127.0.0.1", 0))
+        if listens:
+            listener.listen()
+        ending = runner.run(knock(f"both:{listener.getsockname()[1]}"))
+
+    assert (ending and ending.silent) is silent
+
+
+@needs_ipv6
+def test_a_name_is_listened_on_where_this_machine_has_it(both_versions):
+    """One address that is in use is one too many; one that is not this machine's is passed over."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = f"both:{listener.getsockname()[1]}"
+        both_versions("::1", "127.0.0.1")
+        assert why_not(address) == "address already in use"
+        both_versions("::1", "198.51.100.1")
+        assert why_not(address) == ""
+        both_versions("198.51.100.1")
+        assert why_not(address) == "cannot assign requested address"
+
+
 # mDNS.
 
 
@@ -322,6 +379,16 @@ def test_mdns_on_loopback_announces_what_is_listened_on(listen):
     name = mesh_name()
     with Mesh(name, name="a", listen=listen) as a, Mesh(name, name="b", listen=listen, mdns=["lo"]) as b:
         wait_until(lambda: follows(a, "b") and follows(b, "a"))
+
+
+def test_a_node_hears_its_own_announcement(monkeypatch, caplog):
+    """It takes that for a sign that multicast works, and for no proposal."""
+    monkeypatch.setattr(mdns, "ECHO_MAX", 1.5)
+    with Mesh(mesh_name()) as mesh:
+        wait_until(lambda: joined(mesh))
+
+        assert list(mesh._node.contacts) == []
+    assert caplog.records == []
 
 
 def test_mdns_never_announces_a_wildcard():
@@ -338,7 +405,7 @@ def test_mdns_never_announces_a_wildcard():
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        ("sockets", "mdns: [Errno 101] Network is unreachable; where multicast is blocked, name the peers by"),
+        ("sockets", "mdns: [Errno 101] Network is unreachable; multicast seems to be blocked here, name the peers by"),
         ("interfaces", "mdns: no interface is wlan9; there are "),
         ("echo", "mdns: not even this node's own announcement comes back; "),
     ],

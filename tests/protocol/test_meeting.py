@@ -345,7 +345,7 @@ def test_a_full_node_meets_nobody_by_dialling():
         ("10.0.0.5:1", "127.0.0.1:2", "10.0.0.5:2"),
         ("[fd00::5]:1", "[::1]:2", "[fd00::5]:2"),
         ("10.0.0.5:1", "10.0.0.6:2", "10.0.0.6:2"),
-        ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:2"),
+        ("[::1]:1", "127.0.0.1:2", "127.0.0.1:2"),
     ],
 )
 def test_a_node_that_is_known_by_loopback_is_looked_for_where_its_teller_is(teller, told, dialled):

@@ -21,12 +21,15 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from flushmesh.address import join, split
 from flushmesh.discovery import Announcement
 from flushmesh.discovery.dns import look_up
-from flushmesh.discovery.interfaces import Choice, choose, interfaces, sensible
+from flushmesh.discovery.interfaces import Choice, NoInterfaceError, choose, interfaces, sensible
 
 log = logging.getLogger("flushmesh")
 
 SERVICE: Final = "_flushmesh._tcp.local."
 _RESOLVE_TIMEOUT_MS: Final = 3_000
+
+# The likely cause, and the cure.
+BLOCKED: Final = "multicast seems to be blocked here, name the peers by peers= or dns="
 
 # The network of a machine that starts comes up after some of its programs.
 RETRY: Final = 15.0
@@ -64,8 +67,10 @@ class Mdns:
                 choice = choose(interfaces(), self._wanted, await _hosts(host))
                 info = _service_info(announcement, choice, port)
                 await self._listen(_open(choice), announcement, info, propose)
+            except NoInterfaceError as error:
+                self._complain(str(error))
             except (OSError, RuntimeError, Error) as error:
-                self._complain(str(error) or type(error).__name__)
+                self._complain(f"{str(error) or type(error).__name__}; {BLOCKED}")
             await asyncio.sleep(RETRY)
 
     async def _listen(
@@ -89,7 +94,7 @@ class Mdns:
                 task.add_done_callback(resolving.discard)
 
         try:
-            silence = "not even this node's own announcement comes back"
+            silence = f"not even this node's own announcement comes back; {BLOCKED}"
             self._silence = asyncio.get_running_loop().call_later(ECHO_MAX, self._complain, silence)
             browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[changed])
             try:
@@ -132,9 +137,9 @@ class Mdns:
         return [address for addresses in self._found.values() for address in addresses]
 
     def _complain(self, trouble: str) -> None:
-        """Log, once, that nobody is found by multicast, and what to do about it."""
+        """Log, once, why nobody is found by multicast."""
         if not self._complained:
-            log.warning("mdns: %s; where multicast is blocked, name the peers by peers= or dns=", trouble)
+            log.warning("mdns: %s", trouble)
         self._complained = True
 
 
