@@ -13,15 +13,19 @@ import atexit
 import dataclasses
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import cachetools
 
 from flushmesh.address import is_loopback, is_wildcard, split
 from flushmesh.cache import Cache
 from flushmesh.clock import clock
 from flushmesh.errors import MeshClosed
-from flushmesh.hooks import OnFlushed
+from flushmesh.hooks import CacheHooks, OnEvicted, OnFlushed, OnLoadError
 from flushmesh.keys import check_name
 from flushmesh.logbook import note
 from flushmesh.options import (
@@ -40,9 +44,8 @@ from flushmesh.protocol.node import Node, NodeOptions
 from flushmesh.protocol.peer import Peer
 from flushmesh.protocol.peers import PEERS_MAX
 from flushmesh.receipt import Deliveries, Delivery, Receipt
-from flushmesh.rosterfile import read_roster
+from flushmesh.rosterfile import read_roster, truth
 from flushmesh.status import MeshState, MeshStatus, PeerStatus
-from flushmesh.store import Store
 
 if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
@@ -73,7 +76,7 @@ class Mesh:
         journal_flushes_max: int = JOURNAL_FLUSHES_MAX,
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
         peers_max: int = PEERS_MAX,
-        caches: Mapping[str, CacheOptions] | None = None,
+        caches: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """
         Describe a mesh; nothing starts yet.
@@ -101,9 +104,10 @@ class Mesh:
         )
         self._state = MeshState.NEW
         self._life = Lock()  # Protects `_driver` and `_state`; held while starting, not while closing.
-        self._making = Lock()  # Protects `_caches`.
+        self._making = Lock()  # Protects `_caches` and `_disabled`.
         self._lock = Lock()  # Protects `_node`; held for microseconds.
         self._caches: dict[str, Cache[Any]] = {}
+        self._disabled = int(truth("FLUSHMESH_DISABLED", os.environ))
         self._node: Node | None = None
         self._driver: Driver | None = None
         self._deliveries = Deliveries(self._delivery, self._ask)
@@ -128,34 +132,65 @@ class Mesh:
         name: str,
         *,
         maxsize: int = MAXSIZE_DEFAULT,
-        ttl: float = TTL_DEFAULT,
+        ttl: float | timedelta = TTL_DEFAULT,
         max_staleness: float | Literal["mesh"] | None = "mesh",
+        jitter: float = 0.0,
+        grace: float | timedelta = 0.0,
+        refresh_ahead: float | None = None,
+        max_loads: int | None = None,
+        getsizeof: Callable[[Any], int] | None = None,
+        policy: type[cachetools.Cache[Any, Any]] = cachetools.LRUCache,
         on_flushed: OnFlushed | None = None,
+        on_evicted: OnEvicted | None = None,
+        on_load_error: OnLoadError | None = None,
     ) -> Cache[Any]:
         """
         Return the cache *name*, made at the first call.
 
-        *maxsize* is in entries, *ttl* in seconds from the beginning of a load, *max_staleness*
-        in seconds and at most the mesh's, None if both are to have no bound.  *on_flushed*
-        is called after each flush that came from a peer, on the mesh's own thread: it must be
-        quick, and may use the cache but not wait for a receipt.  Raises ValueError if the
-        cache exists with other options.
+        The options are those of `CacheOptions`; durations are in seconds.  *on_flushed* is
+        called after each flush that came from a peer, on the mesh's own thread: it must be
+        quick, and may use the cache but not wait for a receipt.  *on_evicted* is called with
+        the key and value of an entry that had to make room, *on_load_error* with the key and
+        error of a load, both where the load ran.  Raises ValueError if the cache exists with
+        other options or hooks.
         """
         check_name(name, "cache")
-        options = self.options.caches.get(name) or CacheOptions(maxsize, ttl, max_staleness)
-        staleness = self.options.staleness_of(options)
+        asked = CacheOptions(maxsize, ttl, max_staleness, jitter, grace, refresh_ahead, max_loads, getsizeof, policy)
+        options = self.options.cache_options(name, asked)
+        hooks = CacheHooks(name, on_flushed, on_evicted, on_load_error)
         with self._making:
             cache = self._caches.get(name)
             if cache is None:
-                store = Store[Any](options.maxsize, options.ttl, clock, staleness)
-                cache = self._caches[name] = Cache(name, store, self, options, on_flushed)
+                staleness = self.options.staleness_of(options)
+                cache = self._caches[name] = Cache(name, self, options, hooks, clock, staleness)
+                cache.disable(by=self._disabled)
                 self._staleness_min = min(self._staleness_min, staleness)
                 self._bring_up_to_date(cache)
             elif cache.options != options:
                 raise ValueError(f'cache "{name}" exists already, with {cache.options}')
-            elif on_flushed is not None and on_flushed != cache.on_flushed:
-                raise ValueError(f'cache "{name}" exists already, with another on_flushed')
+            elif other := cache.hooks.other_than(hooks):
+                raise ValueError(f'cache "{name}" exists already, with another {other}')
             return cache
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """
+        Inside, in the whole process, every read of every cache loads, and nothing is stored.
+
+        Flushes still go out and are applied.  FLUSHMESH_DISABLED=1 in the environment does
+        the same for good.
+        """
+        self._disable(by=1)
+        try:
+            yield
+        finally:
+            self._disable(by=-1)
+
+    def _disable(self, *, by: int) -> None:
+        with self._making:
+            self._disabled += by
+            for cache in self._caches.values():
+                cache.disable(by=by)
 
     # Life.
 
@@ -244,8 +279,10 @@ class Mesh:
                 raise MeshClosed(self.options.mesh)
             self.start()
 
-    def broadcast(self, cache: str, key: str | None) -> Receipt:
-        """Tell every peer to forget *key* of *cache*, or all of it."""
+    def broadcast(
+        self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
+    ) -> Receipt:
+        """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
         self.ensure_started()
         node, driver = self._node, self._driver
         if node is None or driver is None:
@@ -254,7 +291,7 @@ class Mesh:
             # What comes after the goodbye would be numbered, and sent to nobody.
             if node.leaving:
                 raise MeshClosed(self.options.mesh)
-            sequence = node.flush(Flush(cache, key))
+            sequence = node.flush(Flush(cache, key, tag, version))
         driver.wake()
         return Receipt(sequence, clock(), self._deliveries)
 
@@ -296,7 +333,7 @@ class Mesh:
                 for sequence, flush in enumerate(flushes, first):
                     cache = self._caches.get(flush.cache)
                     if cache is not None:
-                        cache.apply(flush.key, flush.tag, origin.name, sequence)
+                        cache.apply(flush.key, flush.tag, flush.version, origin.name, sequence)
             case Trust(at):
                 for cache in caches:
                     cache.trust(at)

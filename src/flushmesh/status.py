@@ -91,3 +91,47 @@ def _seconds(duration: float | None) -> str:
     if duration is None:
         return "-"
     return f"{duration:.1f} s" if duration >= 1 else f"{duration * 1000:.1f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """
+    Counters of one cache since it was made.
+
+    `fills_refused` were loaded and not stored, because a flush came meanwhile or the value
+    was too old or too large.  `flushes_applied` came from peers.  `evictions` had to make
+    room, `expiries` had run out when room was made.  `currsize` is the size of all that is
+    held, as cachetools counts it.
+
+    Hits are counted without a lock: threads that hit one entry at the same moment may lose a
+    count.  The others are exact.
+    """
+
+    hits: int
+    misses: int
+    loads: int
+    load_errors: int
+    fills_refused: int
+    flushes_applied: int
+    evictions: int
+    expiries: int
+    maxsize: int
+    currsize: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryInfo:
+    """
+    One entry, as it was at one moment.
+
+    `age` is in seconds since its load began, `ttl_left` in seconds.  `unserved` says why a
+    read would not get it, and is empty if one would.
+    """
+
+    key: str
+    age: float
+    ttl_left: float
+    tags: tuple[str, ...]
+    version: int | None
+    hits: int
+    unserved: str

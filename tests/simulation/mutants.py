@@ -241,7 +241,7 @@ CACHE = (
     ),
     mutant(
         "a write keeps its value although a flush came meanwhile",
-        (f"{STORE}.end_write", "not write.revoked and ", ""),
+        (f"{STORE}._may_keep_locked", "key not in write.revoked and ", ""),
     ),
     mutant(
         "a hit reads the clock first",
@@ -250,15 +250,19 @@ CACHE = (
     ),
     mutant(
         "a hit reads the proof last",
-        (f"{STORE}.get", "proven = max(trusted_at, entry.loaded_at)", "proven = max(self.trusted_at, entry.loaded_at)"),
+        (f"{STORE}.get", "now < trusted_at + entry.bound", "now < self.trusted_at + entry.bound"),
     ),
     mutant(
         "ttl counts from the fill",
-        (f"{STORE}._put_locked", "loaded_at + self._ttl", "self._clock() + self._ttl"),
+        (
+            f"{STORE}._put_locked",
+            "Entry(fresh.value, loaded_at, loaded_at + ttl",
+            "Entry(fresh.value, loaded_at, now + ttl",
+        ),
     ),
     mutant(
         "an entry counts as loaded when it is filled",
-        (f"{STORE}.fill", "flight.began)", "self._clock())"),
+        (f"{STORE}.fill", "flight.began, size)", "self._clock(), size)"),
     ),
     mutant(
         "an entry's bound may exceed max_staleness",

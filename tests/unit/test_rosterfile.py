@@ -37,7 +37,7 @@ def test_a_good_file_is_read(roster):
     assert (options.mesh, options.mdns, options.uses_mdns) == ("shop", False, False)
     assert options.listen_addresses == tuple(f"127.0.0.1:{port}" for port in range(7946, 7954))
     assert options.peer_addresses == (*options.listen_addresses, "[::1]:7000", "localhost:1")
-    assert options.caches == {"users": CacheOptions(maxsize=500, ttl=300.0)}
+    assert options.cache_options("users", CacheOptions()) == CacheOptions(maxsize=500, ttl=300.0)
 
 
 @pytest.mark.parametrize(
