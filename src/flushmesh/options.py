@@ -114,6 +114,9 @@ class MeshOptions:
     *journal_bytes_max* bound what a peer can catch up on after it was away; beyond them
     it forgets what it holds.  *peers_max* bounds the memory that peers can cost.
 
+    *expect* is how many peers must have been followed before joining ends; until then
+    nothing proves what was loaded, and entries live for `max_staleness` at most.
+
     *max_staleness* is how many seconds a hit may be older than the last proof that it was
     current; None turns the bound off.  *lost_after* is how many seconds without a word
     from a peer it takes to give it up, None for ever; "auto" is two minutes, or twice
@@ -126,6 +129,7 @@ class MeshOptions:
     peers: Sequence[str] = ()
     mdns: bool | None = None
     insecure: bool = False
+    expect: int = 0
     max_staleness: float | None = STALENESS_DEFAULT
     lost_after: float | Literal["auto"] | None = "auto"
     journal_flushes_max: int = JOURNAL_FLUSHES_MAX
@@ -148,6 +152,9 @@ class MeshOptions:
             self.cache_options(name, CacheOptions())
 
     def _check_limits(self) -> None:
+        _check_type("expect", self.expect, int)
+        if not 0 <= self.expect <= self.peers_max:
+            raise ValueError(f"expect: from 0 to peers_max, {self.peers_max}, not {self.expect}")
         for limit in ("journal_flushes_max", "journal_bytes_max", "peers_max"):
             _check_type(limit, getattr(self, limit), int)
             if getattr(self, limit) < 1:

@@ -36,6 +36,10 @@ def _number(text: str) -> object:
         return text
 
 
+def _whole(text: str) -> object:
+    return int(text) if text.isdecimal() else text
+
+
 def _truth(text: str) -> object:
     # What is neither is refused with the words that the file would get.
     return _TRUTH.get(text.lower(), text)
@@ -49,6 +53,7 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "FLUSHMESH_PEERS": ("peers", _list),
     "FLUSHMESH_MAX_STALENESS": ("max_staleness", _number),
     "FLUSHMESH_MDNS": ("mdns", _truth),
+    "FLUSHMESH_EXPECT": ("expect", _whole),
     "FLUSHMESH_INSECURE": ("insecure", _truth),
 }
 

@@ -30,7 +30,8 @@ FLOORS = {
     "discovery": set(),
     "wire": set(),
     "logbook": {"protocol"},
-    "mesh": {"logbook", "cache", "options", "rosterfile", "net", "discovery", "protocol"},
+    "report": {"protocol"},
+    "mesh": {"report", "logbook", "cache", "options", "rosterfile", "net", "discovery", "protocol"},
 }
 # What everybody may import.
 LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status", "clock", "duration", "fresh", "grace"}
