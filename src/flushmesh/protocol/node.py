@@ -225,9 +225,11 @@ class Node:
             self.serving.open(link, hello, None, now)
             return [do.Wake(link)]
         peer = self._meet(hello.node.seen_at(host), now)
+        # What it has told on the stream that is followed may be newer, although this came later.
+        overtaken = peer.state is State.FOLLOWING
         self.serving.open(link, hello, peer, now)
         self.contacts.hurry(peer.identity.address, now)
-        return [*self._learn(peer, hello.known, now), do.Wake(link)]
+        return [*self._learn(None if overtaken else peer, hello.known, now), do.Wake(link)]
 
     def _heard(self, link: int, message: Ping | Ack, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -350,9 +352,10 @@ class Node:
         self.contacts.propose(identity.id, [identity.address], now)
         return self.peers.meet(identity, self.trust.at, now)
 
-    def _learn(self, teller: Peer, known: tuple[News, ...], now: float) -> list[Effect]:
-        """Take the news that *teller* has of other nodes."""
-        teller.take_news(known)
+    def _learn(self, teller: Peer | None, known: tuple[News, ...], now: float) -> list[Effect]:
+        """Meet whom the news are of, and note that *teller* knows them, and whom it reaches."""
+        if teller is not None:
+            teller.take_news(known)
         for news in known:
             if self.peers.hear_of(news, self.trust.at, now) is not None:
                 self.contacts.propose(news.node.id, [news.node.address], now)
