@@ -11,22 +11,22 @@ this process, and for nobody else.
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import logging
-from collections.abc import Awaitable, Callable, ItemsView, Iterator, MutableMapping, ValuesView
-from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import Awaitable, Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from datetime import timedelta
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, final, overload
 
-from flushmesh.cached import CachedDecorator, CachedFunction, cached, flushes
-from flushmesh.flight import Flight, Landing
-from flushmesh.hooks import Flushed, OnFlushed
+from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached, flushes
+from flushmesh.entry import MISS
+from flushmesh.fresh import Fresh, check_tags, check_version
+from flushmesh.hooks import CacheHooks, Flushed
 from flushmesh.keys import Key, check_key
+from flushmesh.loading import Load, Loading
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Receipt
-from flushmesh.store import MISS, Entry, Miss, Store, Write
-
-log = logging.getLogger("flushmesh")
+from flushmesh.status import CacheInfo, EntryInfo
+from flushmesh.store import Store
+from flushmesh.writing import Writing
 
 V = TypeVar("V")
 D = TypeVar("D")
@@ -34,21 +34,7 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., object])
 P = ParamSpec("P")
 
-
-@dataclass(frozen=True, slots=True)
-class CacheInfo:
-    """
-    Counters of one cache since it was made.
-
-    Hits are counted without a lock: threads that hit at the same moment may lose a count.
-    The others are exact.
-    """
-
-    hits: int
-    misses: int
-    loads: int
-    maxsize: int
-    currsize: int
+_ABSENT: Final = object()
 
 
 class Broadcast(Protocol):
@@ -57,10 +43,13 @@ class Broadcast(Protocol):
     def ensure_started(self) -> None:
         """Start the mesh if that has not happened yet; raise MeshClosed once it is closed."""
 
-    def broadcast(self, cache: str, key: str | None) -> Receipt:
-        """Tell every peer to forget *key* of *cache*, or all of it."""
+    def broadcast(
+        self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
+    ) -> Receipt:
+        """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
 
 
+@final
 class Cache(MutableMapping[str, V], Generic[V]):
     """
     One named cache, coherent with the caches of that name on every other node.
@@ -68,16 +57,40 @@ class Cache(MutableMapping[str, V], Generic[V]):
     Made by `Mesh.cache`.  As a mapping it is the local content; storing or deleting an item
     is a write and flushes the key on the peers.  Any item may go at any moment: take
     `dict(cache.items())` for a copy, because `dict(cache)` looks each key up again.
+
+    Wherever a value is given, `Fresh(value, ttl=..., tags=..., version=...)` may be.
     """
 
     def __init__(
-        self, name: str, store: Store[V], mesh: Broadcast, options: CacheOptions, on_flushed: OnFlushed | None
+        self,
+        name: str,
+        mesh: Broadcast,
+        options: CacheOptions,
+        hooks: CacheHooks,
+        clock: Callable[[], float],
+        max_staleness: float,
     ) -> None:
         self.name = name
         self.options = options
-        self.on_flushed = on_flushed
-        self._store = store
+        self.hooks = hooks
         self._mesh = mesh
+        self._flushes_applied = 0
+        self._store = store = Store[V](
+            options.maxsize,
+            options.lifetime,
+            clock,
+            max_staleness,
+            jitter=options.jitter,
+            grace=options.grace_seconds,
+            refresh_ahead=options.refresh_ahead,
+            policy=options.policy,
+            sized=options.getsizeof is not None,
+            check=self._check,
+            on_evicted=hooks.evicted,
+        )
+        self._loading = Loading(store, clock, options.size_of, hooks, options.max_loads)
+        # The method of this name without the call between, which would cost half as much as a hit.
+        self.get = store.get  # type: ignore[method-assign, assignment]
 
     def __repr__(self) -> str:
         return f"<Cache {self.name!r} maxsize={self.options.maxsize} ttl={self.options.ttl}>"
@@ -92,135 +105,156 @@ class Cache(MutableMapping[str, V], Generic[V]):
     def get(self, key: str, default: D) -> V | D: ...
     def get(self, key: str, default: object = None) -> object:
         """Return the local value of *key*, or *default*; never loads and never waits."""
-        value = self._store.get(key)
-        if not isinstance(value, Miss):
-            return value
-        self._check(key)
-        return default
+        return self._store.get(key, default)
 
-    def get_or_load(self, key: str, loader: Callable[[], V]) -> V:
+    def get_or_load(
+        self,
+        key: str,
+        loader: Callable[[], V | Fresh[V]],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Iterable[str] = (),
+        cache_if: Callable[[V], bool] | None = None,
+    ) -> V:
         """
         Return the value of *key*; on a miss call *loader*, once however many threads and tasks wait.
 
-        What *loader* raises reaches every caller that waits, and nothing is stored.  Raises
-        RecursiveLoad if *loader* asks for *key* itself, MeshClosed after `Mesh.close`.
+        *ttl* in seconds goes before the cache's, *tags* are for `flush_tag`, and a value for
+        which *cache_if* is false is returned and not stored.  What *loader* raises reaches
+        every caller that waits, and nothing is stored.  Raises RecursiveLoad if *loader* asks
+        for *key* itself, MeshClosed after `Mesh.close`.
         """
-        value = self._store.get(key)
-        if not isinstance(value, Miss):
-            return value
-        self._check(key)
-        while True:
-            flight = self._store.take_off(key, blocking=True)
-            if isinstance(flight, Flight):
-                try:
-                    with flight:
-                        loaded = loader()
-                except BaseException as error:
-                    self._store.fail(flight, error)
-                    raise
-                self._store.fill(flight, loaded)
-                return loaded
-            landing = Landing(flight.value) if isinstance(flight, Entry) else flight.result()
-            if not landing.abandoned:
-                return landing.unpack()
+        value = self._store.get(key, MISS)
+        if value is not MISS:
+            return value  # type: ignore[return-value]
+        return self._loading.run(key, Load(loader, ttl, tags, cache_if))
 
-    async def aget_or_load(self, key: str, loader: Callable[[], Awaitable[V]]) -> V:
+    async def aget_or_load(
+        self,
+        key: str,
+        loader: Callable[[], Awaitable[V | Fresh[V]]],
+        *,
+        ttl: float | timedelta | None = None,
+        tags: Iterable[str] = (),
+        cache_if: Callable[[V], bool] | None = None,
+    ) -> V:
         """
         Return the value of *key*; on a miss await *loader()*, once however many threads and tasks wait.
 
         A waiting task may be cancelled without harm to the others; when the loading task is,
-        one of the waiting ones loads instead.  Errors are those of `get_or_load`.
+        one of the waiting ones loads instead.  Everything else is as in `get_or_load`.
         """
-        value = self._store.get(key)
-        if not isinstance(value, Miss):
-            return value
-        self._check(key)
-        while True:
-            flight = self._store.take_off(key)
-            if isinstance(flight, Flight):
-                try:
-                    with flight:
-                        loaded = await loader()
-                except BaseException as error:
-                    self._store.fail(flight, error)
-                    raise
-                self._store.fill(flight, loaded)
-                return loaded
-            landing = Landing(flight.value) if isinstance(flight, Entry) else await asyncio.wrap_future(flight)
-            if not landing.abandoned:
-                return landing.unpack()
+        value = self._store.get(key, MISS)
+        if value is not MISS:
+            return value  # type: ignore[return-value]
+        return await self._loading.arun(key, Load(loader, ttl, tags, cache_if))
 
     @overload
     def cached(self, function: Callable[P, R], /) -> CachedFunction[P, R]: ...
     @overload
-    def cached(self, function: None = None, /, *, key: Key | None = None) -> CachedDecorator: ...
-    def cached(self, function: Callable[..., Any] | None = None, /, *, key: Key | None = None) -> Any:
+    def cached(
+        self,
+        function: None = None,
+        /,
+        *,
+        key: Key | None = None,
+        ttl: float | timedelta | None = None,
+        tags: Iterable[Key] = (),
+        cache_if: Callable[[Any], bool] | None = None,
+    ) -> CachedDecorator: ...
+    def cached(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        key: Key | None = None,
+        ttl: float | timedelta | None = None,
+        tags: Iterable[Key] = (),
+        cache_if: Callable[[Any], bool] | None = None,
+    ) -> Any:
         """
         Decorate a function, `def` or `async def`, to keep its results here.
 
         *key* is a template over its parameters, as in `key="user:{user_id}"`, or a callable
         that takes its arguments and returns the key.  Arguments of the same text give the same
         key: 42 and "42" are one user.  Without *key*, and then without parentheses too, all
-        arguments count and must be of plain types.  Raises TypeError when decorating if the
-        template names what is no parameter.
+        arguments count and must be of plain types.  *tags* are made as the key is; *ttl* and
+        *cache_if* are as in `get_or_load`.  Raises TypeError when decorating if a template
+        names what is no parameter.
         """
-        if function is not None:
-            return cached(self, key, function)
-        return functools.partial(cached, self, key)
+        decorate = functools.partial(cached, self, self._loading, Keeping(key, ttl, tags, cache_if))
+        return decorate if function is None else decorate(function)
 
-    def flushes(self, *keys: Key) -> Callable[[F], F]:
+    def flushes(self, *keys: Key, tags: Iterable[Key] = ()) -> Callable[[F], F]:
         """
-        Decorate a function, `def` or `async def`, to flush *keys* each time it has returned.
+        Decorate a function, `def` or `async def`, to flush *keys* and *tags* each time it has returned.
 
-        Keys are as in `cached`.  When the function raises, nothing is flushed; where a failed
+        Both are as in `cached`.  When the function raises, nothing is flushed; where a failed
         write may have been done all the same, use `writing`.
         """
-        return functools.partial(flushes, self, keys)
+        return functools.partial(flushes, self, keys, tuple(tags))
 
     # Writing.
 
-    def flush(self, key: str) -> Receipt:
+    def flush(self, key: str, *, version: int | None = None) -> Receipt:
         """
         Forget *key* here and on every node; return at once.
 
         After it has returned, no read that starts on this node returns a value whose load
-        began before (G1).  The receipt tells which peers have applied it.
+        began before (G1).  The receipt tells which peers have applied it.  With *version*,
+        entries of that version or a newer one stay, and values that are older are not stored,
+        however late a lagging replica returns them.
         """
         self._check(key)
-        self._store.flush(key)
-        return self._mesh.broadcast(self.name, key)
+        if version is not None:
+            check_version(version)
+        self._store.flush(key, version)
+        return self._mesh.broadcast(self.name, key, None, version)
+
+    def flush_tag(self, tag: str) -> Receipt:
+        """Forget every key with *tag* here and on every node, also what is being loaded; return at once."""
+        check_key(tag, "tag")
+        self._mesh.ensure_started()
+        self._store.flush_tag(tag)
+        return self._mesh.broadcast(self.name, None, tag)
+
+    def flush_all(self) -> Receipt:
+        """Forget everything in this cache, here and on every node; return at once."""
+        self._mesh.ensure_started()
+        self._store.flush_all()
+        return self._mesh.broadcast(self.name)
 
     def forget(self, key: str) -> None:
         """Forget *key* on this node alone, also what is being loaded for it now; no peer is told."""
         self._check(key)
         self._store.flush(key)
 
-    def flush_all(self) -> Receipt:
-        """Forget everything in this cache, here and on every node; return at once."""
-        self._mesh.ensure_started()
-        self._store.flush_all()
-        return self._mesh.broadcast(self.name, None)
-
-    def writing(self, key: str) -> Writing[V]:
+    def writing(self, *keys: str, tags: Iterable[str] = ()) -> Writing[V]:
         """
-        Surround the writing of *key* to the source of truth.
+        Surround the writing of *keys*, and of what carries *tags*, to the source of truth.
 
-        Inside, this node neither serves nor stores *key*; on the way out it is flushed
+        Inside, this node neither serves nor stores them; on the way out they are flushed
         everywhere, also when the body raises.
         """
-        self._check(key)
-        return Writing(key, self._store, functools.partial(self._mesh.broadcast, self.name, key))
+        for key in keys:
+            self._check(key)
+        checked = check_tags(tags)
+        if not keys and not checked:
+            raise TypeError("writing: name at least one key or tag that is being written")
+        self._mesh.ensure_started()
+        broadcast = functools.partial(self._mesh.broadcast, self.name)
+        return Writing(keys, checked, self._store, self.options, broadcast)
 
     # The mapping: the local content, and writes.
 
     def __getitem__(self, key: str) -> V:
-        value = self._store.get(key)
-        if isinstance(value, Miss):
-            self._check(key)
+        value = self._store.get(key, _ABSENT)
+        if value is _ABSENT:
             raise KeyError(key)
-        return value
+        return value  # type: ignore[return-value]
 
-    def __setitem__(self, key: str, value: V) -> None:
+    def __setitem__(self, key: str, value: V | Fresh[V]) -> None:
+        """Flush *key* everywhere and keep *value* here; ValueError if it is larger than the cache."""
         with self.writing(key) as write:
             write.set(value)
 
@@ -257,14 +291,13 @@ class Cache(MutableMapping[str, V], Generic[V]):
     def pop(self, key: str, default: V) -> V: ...
     @overload
     def pop(self, key: str, default: D) -> V | D: ...
-    def pop(self, key: str, default: object = MISS) -> object:
+    def pop(self, key: str, default: object = _ABSENT) -> object:
         """Return the local value of *key* and flush it everywhere; without one, *default* or KeyError."""
-        value = self._store.get(key)
-        if not isinstance(value, Miss):
+        value = self._store.get(key, _ABSENT)
+        if value is not _ABSENT:
             self.flush(key)
             return value
-        self._check(key)
-        if isinstance(default, Miss):
+        if default is _ABSENT:
             raise KeyError(key)
         return default
 
@@ -279,23 +312,51 @@ class Cache(MutableMapping[str, V], Generic[V]):
         """Flush the whole cache everywhere."""
         self.flush_all()
 
+    @property
+    def maxsize(self) -> int:
+        """How much fits in, in entries or as `getsizeof` counts."""
+        return self.options.maxsize
+
+    @property
+    def currsize(self) -> int:
+        """How much is held, in entries or as `getsizeof` counts, with what has run out and not gone yet."""
+        return self._store.contents.currsize
+
     # Looking inside.
 
     def info(self) -> CacheInfo:
-        """Return the counters."""
-        store = self._store
-        return CacheInfo(store.hits, store.misses, store.loads, self.options.maxsize, len(self))
+        """Return the counters; takes time proportional to the cache."""
+        store, contents = self._store, self._store.contents
+        return CacheInfo(
+            hits=contents.hits(),
+            misses=store.misses,
+            loads=store.loads,
+            load_errors=store.load_errors,
+            fills_refused=store.refused,
+            flushes_applied=self._flushes_applied,
+            evictions=contents.evictions,
+            expiries=contents.expiries,
+            maxsize=self.options.maxsize,
+            currsize=contents.currsize,
+        )
+
+    def entries(self) -> list[EntryInfo]:
+        """Return every entry here, with why it would not be served if so; takes time proportional to the cache."""
+        return self._store.describe()
 
     # What the mesh does with it.
 
-    def apply(self, key: str | None, tag: str | None, origin: str, sequence: int) -> None:
+    def apply(self, key: str | None, tag: str | None, version: int | None, origin: str, sequence: int) -> None:
         """Apply a flush of the peer *origin*, on the mesh's thread."""
-        held = self._store.flush(key) if key is not None else self._store.flush_all()
-        if self.on_flushed is not None:
-            try:
-                self.on_flushed(Flushed(self.name, key, tag, origin, sequence, held))
-            except BaseException:  # Whatever a hook raises would end the mesh's own thread.
-                log.exception('on_flushed of cache "%s" failed', self.name)
+        if key is not None:
+            held = self._store.flush(key, version)
+        elif tag is not None:
+            held = self._store.flush_tag(tag)
+        else:
+            held = self._store.flush_all()
+        self._flushes_applied += 1
+        if self.hooks.on_flushed is not None:
+            self.hooks.flushed(Flushed(self.name, key, tag, origin, sequence, held))
 
     def trust(self, at: float) -> None:
         """Note that at the time *at* nothing was missing here."""
@@ -305,6 +366,10 @@ class Cache(MutableMapping[str, V], Generic[V]):
         """Let every entry run out, see `Store.distrust`."""
         self._store.distrust(since)
 
+    def disable(self, *, by: int) -> None:
+        """Serve and store nothing, see `Store.disable`."""
+        self._store.disable(by=by)
+
     def close(self) -> None:
         """Empty this cache for good, and tell nobody."""
         self._store.close()
@@ -313,32 +378,3 @@ class Cache(MutableMapping[str, V], Generic[V]):
         """Check what a hit need not: that *key* can be a key, and that the mesh is open."""
         check_key(key)
         self._mesh.ensure_started()
-
-
-class Writing(Generic[V]):
-    """
-    One write to the source of truth, between its beginning and its flush.
-
-    `receipt` is there once it has ended.
-    """
-
-    receipt: Receipt
-
-    def __init__(self, key: str, store: Store[V], broadcast: Callable[[], Receipt]) -> None:
-        self._key = key
-        self._store = store
-        self._broadcast = broadcast
-        self._kept: V | Miss
-
-    def __enter__(self) -> Writing[V]:
-        self._kept = MISS
-        self._write: Write = self._store.begin_write(self._key)
-        return self
-
-    def set(self, value: V) -> None:
-        """Keep *value* on this node once the write has ended, unless another flush came meanwhile."""
-        self._kept = value
-
-    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        self._store.end_write(self._write, self._kept if kind is None else MISS)
-        self.receipt = self._broadcast()

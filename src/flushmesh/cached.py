@@ -2,21 +2,29 @@
 Decorated functions: one whose results a cache keeps, and one that flushes what it changes.
 
 A wrapper is an ordinary function, so that it binds as a method and looks like the one it
-wraps; what else it can do hangs on it as attributes.
+wraps; what else it can do hangs on it as attributes, and takes what the function takes,
+the `self` of a method included.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
+from flushmesh.duration import seconds
+from flushmesh.entry import MISS
 from flushmesh.keys import Key, key_maker
+from flushmesh.loading import Load
 from flushmesh.receipt import Receipt
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -41,6 +49,13 @@ class CachedFunction(Protocol[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the kept result of this call, or call the function."""
 
+    @overload
+    def __get__(self, instance: None, owner: type[object] | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[S, Q], R], instance: S, owner: type[object] | None = None
+    ) -> Callable[Q, R]: ...
+
 
 class CachedDecorator(Protocol):
     """What `Cache.cached` with arguments returns."""
@@ -52,17 +67,17 @@ class CachedDecorator(Protocol):
 class Caching(Protocol):
     """What a decorated function needs of its cache."""
 
-    def get_or_load(self, key: str, loader: Callable[[], Any]) -> Any:
-        """As `Cache.get_or_load`."""
-
-    async def aget_or_load(self, key: str, loader: Callable[[], Awaitable[Any]]) -> Any:
-        """As `Cache.aget_or_load`."""
+    def get(self, key: str, default: Any, /) -> Any:
+        """As `Cache.get`."""
 
     def forget(self, key: str) -> None:
         """Forget *key* on this node alone."""
 
     def flush(self, key: str) -> Receipt:
         """As `Cache.flush`."""
+
+    def flush_tag(self, tag: str) -> Receipt:
+        """As `Cache.flush_tag`."""
 
     def flush_all(self) -> Receipt:
         """As `Cache.flush_all`."""
@@ -71,20 +86,57 @@ class Caching(Protocol):
         """As `Cache.info`."""
 
 
-def cached(cache: Caching, key: Key | None, function: Callable[P, R]) -> CachedFunction[P, R]:
-    """Wrap *function* so that *cache* keeps its results under the keys that *key* makes."""
-    cache_key = key_maker(key, function)
+class Loads(Protocol):
+    """What a decorated function needs of the loads of its cache."""
+
+    def run(self, key: str, load: Load[Any]) -> Any:
+        """Return the value of *key*, loading it unless somebody else does."""
+
+    async def arun(self, key: str, load: Load[Any]) -> Any:
+        """As `run`, for a loader that is awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How the results of a function are kept: under which key, how long, with which tags, and whether at all."""
+
+    key: Key | None = None
+    ttl: float | timedelta | None = None
+    tags: Iterable[Key] = ()
+    cache_if: Callable[[Any], bool] | None = None
+
+    def load_maker(self, function: Callable[..., Any]) -> Callable[..., Load[Any]]:
+        """Return what makes, from the arguments of a call of *function*, the load of its result."""
+        ttl = None if self.ttl is None else seconds("ttl", self.ttl)
+        tag_makers = _makers(self.tags, function, "tag")
+
+        def make(*args: Any, **kwargs: Any) -> Load[Any]:
+            tags = [make_tag(*args, **kwargs) for make_tag in tag_makers] if tag_makers else ()
+            return Load(functools.partial(function, *args, **kwargs), ttl, tags, self.cache_if)
+
+        return make
+
+
+def cached(cache: Caching, loads: Loads, keeping: Keeping, function: Callable[P, R]) -> CachedFunction[P, R]:
+    """Wrap *function* so that *cache* keeps its results as *keeping* says."""
+    cache_key = key_maker(keeping.key, function)
+    load = keeping.load_maker(function)
+    get = cache.get
 
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return await cache.aget_or_load(cache_key(*args, **kwargs), functools.partial(function, *args, **kwargs))
+            key = cache_key(*args, **kwargs)
+            value = get(key, MISS)
+            return value if value is not MISS else await loads.arun(key, load(*args, **kwargs))
     else:
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return cache.get_or_load(cache_key(*args, **kwargs), functools.partial(function, *args, **kwargs))
+            key = cache_key(*args, **kwargs)
+            value = get(key, MISS)
+            return value if value is not MISS else loads.run(key, load(*args, **kwargs))
 
     def flush(*args: P.args, **kwargs: P.kwargs) -> Receipt:
         return cache.flush(cache_key(*args, **kwargs))
@@ -103,13 +155,16 @@ def cached(cache: Caching, key: Key | None, function: Callable[P, R]) -> CachedF
     return made
 
 
-def flushes(cache: Caching, keys: Sequence[Key], function: F) -> F:
-    """Wrap *function* so that the keys that *keys* make are flushed each time it has returned."""
-    makers = [key_maker(key, function) for key in keys]
+def flushes(cache: Caching, keys: Sequence[Key], tags: Sequence[Key], function: F) -> F:
+    """Wrap *function* so that what *keys* and *tags* make is flushed each time it has returned."""
+    key_makers = [key_maker(key, function) for key in keys]
+    tag_makers = _makers(tags, function, "tag")
 
     def flush(*args: Any, **kwargs: Any) -> None:
-        for make in makers:
+        for make in key_makers:
             cache.flush(make(*args, **kwargs))
+        for make in tag_makers:
+            cache.flush_tag(make(*args, **kwargs))
 
     if inspect.iscoroutinefunction(function):
 
@@ -127,3 +182,9 @@ def flushes(cache: Caching, keys: Sequence[Key], function: F) -> F:
             return result
 
     return cast(F, wrapper)
+
+
+def _makers(templates: Iterable[Key], function: Callable[..., object], what: str) -> list[Callable[..., str]]:
+    if isinstance(templates, str):
+        raise TypeError(f'{what}s: a list, as in {what}s=["{templates}"], not one str')
+    return [key_maker(template, function, what) for template in templates]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Final
+
+log = logging.getLogger("flushmesh")
+
+_FAILED: Final = '%s of cache "%s" failed'
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +31,52 @@ class Flushed:
 
 
 OnFlushed = Callable[[Flushed], None]
+OnEvicted = Callable[[str, Any], None]
+OnLoadError = Callable[[str, Exception], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHooks:
+    """
+    The hooks of one cache.
+
+    None of them may block: *on_flushed* runs on the mesh's own thread, *on_evicted* and
+    *on_load_error* in the thread or task whose load it was.  One that raises is logged, and
+    harms nothing.
+    """
+
+    cache: str
+    on_flushed: OnFlushed | None = None
+    on_evicted: OnEvicted | None = None
+    on_load_error: OnLoadError | None = None
+
+    def other_than(self, asked: CacheHooks) -> str:
+        """Return the name of a hook that is *asked* for and is not this one, or nothing."""
+        for name in ("on_flushed", "on_evicted", "on_load_error"):
+            if getattr(asked, name) not in (None, getattr(self, name)):
+                return name
+        return ""
+
+    def flushed(self, flushed: Flushed) -> None:
+        """Tell of a flush that was applied."""
+        if self.on_flushed is not None:
+            try:
+                self.on_flushed(flushed)
+            except BaseException:  # Whatever a hook raises would end the mesh's own thread.
+                log.exception(_FAILED, "on_flushed", self.cache)
+
+    def evicted(self, key: str, value: object) -> None:
+        """Tell of an entry that had to make room."""
+        if self.on_evicted is not None:
+            try:
+                self.on_evicted(key, value)
+            except Exception:  # A hook is no part of the load that made it run.
+                log.exception(_FAILED, "on_evicted", self.cache)
+
+    def load_failed(self, key: str, error: Exception) -> None:
+        """Tell of a loader that raised."""
+        if self.on_load_error is not None:
+            try:
+                self.on_load_error(key, error)
+            except Exception:  # The caller is to get the loader's error, not this one.
+                log.exception(_FAILED, "on_load_error", self.cache)

@@ -45,7 +45,7 @@ def _check_text(text: str, what: str, limit: int) -> str:
     if not text:
         raise ValueError(f"a {what} cannot be empty")
     try:
-        size = len(text.encode())
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         raise ValueError(f"a {what} must be encodable as UTF-8, which {text!r} is not") from None
     if size > limit:
@@ -62,7 +62,7 @@ _STEP: Final = re.compile(r"\.(?P<attribute>[^.\[]+)|\[(?P<item>[^\]]+)\]")
 _PLAIN: Final = (str, int, float, bool, bytes, type(None))
 
 
-def key_maker(key: Key | None, function: Callable[..., object]) -> Callable[..., str]:
+def key_maker(key: Key | None, function: Callable[..., object], what: str = "key") -> Callable[..., str]:
     """
     Return what makes the key of a call of *function* from the call's arguments.
 
@@ -74,7 +74,7 @@ def key_maker(key: Key | None, function: Callable[..., object]) -> Callable[...,
         return _key_of_everything(function)
     if callable(key):
         return key
-    return _compile(_parse(check_key(key, "key template"), function), inspect.signature(function))
+    return _compile(_parse(check_key(key, f"{what} template"), function), inspect.signature(function))
 
 
 def _key_of_everything(function: Callable[..., object]) -> Callable[..., str]:

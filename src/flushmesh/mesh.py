@@ -13,16 +13,20 @@ import atexit
 import dataclasses
 import os
 import secrets
-from collections.abc import Mapping, Sequence
-from threading import Lock
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import cachetools
 
 from flushmesh.address import is_wildcard, split
 from flushmesh.cache import Cache
 from flushmesh.clock import clock
 from flushmesh.errors import MeshClosed
 from flushmesh.finding import discoveries
-from flushmesh.hooks import OnFlushed
+from flushmesh.hooks import CacheHooks, OnEvicted, OnFlushed, OnLoadError
 from flushmesh.keys import check_name
 from flushmesh.logbook import note
 from flushmesh.options import (
@@ -34,16 +38,16 @@ from flushmesh.options import (
     MeshOptions,
     ping_interval,
 )
-from flushmesh.protocol.effects import Acknowledged, Apply, Distrust, Effect, Reconsider, Trust
+from flushmesh.protocol.effects import Acknowledged, Apply, Distrust, Effect, Ready, Reconsider, Trust
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX, Journal
 from flushmesh.protocol.messages import Flush, Identity
 from flushmesh.protocol.node import Node, NodeOptions
-from flushmesh.protocol.peer import Peer
 from flushmesh.protocol.peers import PEERS_MAX
 from flushmesh.receipt import Deliveries, Delivery, Receipt
+from flushmesh.report import report
+from flushmesh.rosterfile import truth
 from flushmesh.rosterwatch import RosterWatch
-from flushmesh.status import MeshState, MeshStatus, PeerStatus
-from flushmesh.store import Store
+from flushmesh.status import MeshState, MeshStatus, not_started
 
 if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
@@ -71,12 +75,13 @@ class Mesh:
         mdns: bool | Sequence[str] | None = None,
         discovery: Sequence[Discovery] = (),
         insecure: bool = False,
+        expect: int = 0,
         max_staleness: float | None = STALENESS_DEFAULT,
         lost_after: float | Literal["auto"] | None = "auto",
         journal_flushes_max: int = JOURNAL_FLUSHES_MAX,
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
         peers_max: int = PEERS_MAX,
-        caches: Mapping[str, CacheOptions] | None = None,
+        caches: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """
         Describe a mesh; nothing starts yet.
@@ -84,7 +89,8 @@ class Mesh:
         Only nodes of the same *mesh* talk to each other; *name* is this node's, for people.
         It listens on the first free port of *listen*, and looks for others at *peers*, at
         what *dns* names stand for, by multicast if *mdns* says so or nothing else is given, and
-        wherever *discovery* finds addresses.  No hit is older than *max_staleness*
+        wherever *discovery* finds addresses.  Until *expect* of them have been followed,
+        entries live for *max_staleness* at most.  No hit is older than *max_staleness*
         seconds, whatever is lost or breaks; None leaves that to the caches' ttl.  What *caches*
         says of a cache goes before what `cache` is called with.  Raises ValueError or TypeError
         that names the option; see `MeshOptions` for the others.
@@ -98,6 +104,7 @@ class Mesh:
             mdns=mdns,
             discovery=discovery,
             insecure=insecure,
+            expect=expect,
             max_staleness=max_staleness,
             lost_after=lost_after,
             journal_flushes_max=journal_flushes_max,
@@ -108,10 +115,12 @@ class Mesh:
         self._watch: RosterWatch | None = None
         self._state = MeshState.NEW
         self._life = Lock()  # Protects `_driver` and `_state`; held while starting, not while closing.
-        self._making = Lock()  # Protects `_caches`.
+        self._making = Lock()  # Protects `_caches` and `_disabled`.
         self._lock = Lock()  # Protects `_node`; held for microseconds.
         self._caches: dict[str, Cache[Any]] = {}
+        self._disabled = int(truth("FLUSHMESH_DISABLED", os.environ))
         self._node: Node | None = None
+        self._ready = Event()
         self._driver: Driver | None = None
         self._deliveries = Deliveries(self._delivery, self._ask)
         self._staleness_min = self.options.staleness
@@ -139,34 +148,65 @@ class Mesh:
         name: str,
         *,
         maxsize: int = MAXSIZE_DEFAULT,
-        ttl: float = TTL_DEFAULT,
+        ttl: float | timedelta = TTL_DEFAULT,
         max_staleness: float | Literal["mesh"] | None = "mesh",
+        jitter: float = 0.0,
+        grace: float | timedelta = 0.0,
+        refresh_ahead: float | None = None,
+        max_loads: int | None = None,
+        getsizeof: Callable[[Any], int] | None = None,
+        policy: type[cachetools.Cache[Any, Any]] = cachetools.LRUCache,
         on_flushed: OnFlushed | None = None,
+        on_evicted: OnEvicted | None = None,
+        on_load_error: OnLoadError | None = None,
     ) -> Cache[Any]:
         """
         Return the cache *name*, made at the first call.
 
-        *maxsize* is in entries, *ttl* in seconds from the beginning of a load, *max_staleness*
-        in seconds and at most the mesh's, None if both are to have no bound.  *on_flushed*
-        is called after each flush that came from a peer, on the mesh's own thread: it must be
-        quick, and may use the cache but not wait for a receipt.  Raises ValueError if the
-        cache exists with other options.
+        The options are those of `CacheOptions`; durations are in seconds.  *on_flushed* is
+        called after each flush that came from a peer, on the mesh's own thread: it must be
+        quick, and may use the cache but not wait for a receipt.  *on_evicted* is called with
+        the key and value of an entry that had to make room, *on_load_error* with the key and
+        error of a load, both where the load ran.  Raises ValueError if the cache exists with
+        other options or hooks.
         """
         check_name(name, "cache")
-        options = self.options.caches.get(name) or CacheOptions(maxsize, ttl, max_staleness)
-        staleness = self.options.staleness_of(options)
+        asked = CacheOptions(maxsize, ttl, max_staleness, jitter, grace, refresh_ahead, max_loads, getsizeof, policy)
+        options = self.options.cache_options(name, asked)
+        hooks = CacheHooks(name, on_flushed, on_evicted, on_load_error)
         with self._making:
             cache = self._caches.get(name)
             if cache is None:
-                store = Store[Any](options.maxsize, options.ttl, clock, staleness)
-                cache = self._caches[name] = Cache(name, store, self, options, on_flushed)
+                staleness = self.options.staleness_of(options)
+                cache = self._caches[name] = Cache(name, self, options, hooks, clock, staleness)
+                cache.disable(by=self._disabled)
                 self._staleness_min = min(self._staleness_min, staleness)
                 self._bring_up_to_date(cache)
             elif cache.options != options:
                 raise ValueError(f'cache "{name}" exists already, with {cache.options}')
-            elif on_flushed is not None and on_flushed != cache.on_flushed:
-                raise ValueError(f'cache "{name}" exists already, with another on_flushed')
+            elif other := cache.hooks.other_than(hooks):
+                raise ValueError(f'cache "{name}" exists already, with another {other}')
             return cache
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """
+        Inside, in the whole process, every read of every cache loads, and nothing is stored.
+
+        Flushes still go out and are applied.  FLUSHMESH_DISABLED=1 in the environment does
+        the same for good.
+        """
+        self._disable(by=1)
+        try:
+            yield
+        finally:
+            self._disable(by=-1)
+
+    def _disable(self, *, by: int) -> None:
+        with self._making:
+            self._disabled += by
+            for cache in self._caches.values():
+                cache.disable(by=by)
 
     # Life.
 
@@ -227,25 +267,24 @@ class Mesh:
     async def __aexit__(self, *exc_info: object) -> None:
         await asyncio.to_thread(self.close)
 
+    def ready(self, timeout: float = 0.0) -> bool:
+        """
+        Wait up to *timeout* seconds until this node has looked around; tell whether it has.
+
+        That is so once every address that was proposed has answered, refused or timed out once,
+        and as many peers as `expect` says are followed.  It never becomes false again: for a
+        probe that asks whether an instance has started, not whether all is well.
+        """
+        self.ensure_started()
+        return self._ready.wait(timeout)
+
     def status(self) -> MeshStatus:
         """Return what this node knows of itself and its peers, at this moment."""
         node = self._node
         if node is None:
-            return MeshStatus(self.options.mesh, self.options.node_name(), "", "", self._state, 0, None, "", (), {})
-        now = clock()
+            return not_started(self.options.mesh, self.options.node_name(), self._state)
         with self._lock:
-            return MeshStatus(
-                mesh=node.mesh,
-                name=node.identity.name,
-                node_id=node.identity.id.hex(),
-                address=node.identity.address,
-                state=self._state if self._state is MeshState.CLOSED else MeshState(node.trust.phase),
-                head=node.journal.head,
-                proof_age=now - node.trust.at,
-                running_out=node.why(now),
-                peers=tuple(_peer_status(peer, now) for peer in sorted(node.peers, key=_by_name)),
-                refusals={contact.address: contact.refusal for contact in node.contacts if contact.refusal},
-            )
+            return report(node, self._state, clock())
 
     # What a cache needs.
 
@@ -256,8 +295,10 @@ class Mesh:
                 raise MeshClosed(self.options.mesh)
             self.start()
 
-    def broadcast(self, cache: str, key: str | None) -> Receipt:
-        """Tell every peer to forget *key* of *cache*, or all of it."""
+    def broadcast(
+        self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
+    ) -> Receipt:
+        """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
         self.ensure_started()
         node, driver = self._node, self._driver
         if node is None or driver is None:
@@ -266,7 +307,7 @@ class Mesh:
             # What comes after the goodbye would be numbered, and sent to nobody.
             if node.leaving:
                 raise MeshClosed(self.options.mesh)
-            sequence = node.flush(Flush(cache, key))
+            sequence = node.flush(Flush(cache, key, tag, version))
         driver.wake()
         return Receipt(sequence, clock(), self._deliveries)
 
@@ -281,7 +322,7 @@ class Mesh:
             options.mesh,
             Identity(secrets.token_bytes(_ID_BYTES), options.node_name(), address),
             Journal(options.journal_flushes_max, options.journal_bytes_max),
-            NodeOptions(options.staleness, options.lost_seconds, options.peers_max, sources),
+            NodeOptions(options.staleness, options.lost_seconds, options.peers_max, sources, options.expect),
             clock(),
             ping_interval(self._staleness_min),
         )
@@ -289,23 +330,30 @@ class Mesh:
 
     def _carry_out(self, effect: Effect) -> None:
         note(effect)
+        match effect:
+            case Apply() | Trust() | Distrust():
+                self._tell_caches(effect)
+            case Acknowledged(upto):
+                self._deliveries.acknowledged(upto)
+            case Reconsider():
+                self._deliveries.reconsider()
+            case Ready():
+                self._ready.set()
+
+    def _tell_caches(self, effect: Apply | Trust | Distrust) -> None:
         caches = list(self._caches.values())
         match effect:
             case Apply(origin, first, flushes):
                 for sequence, flush in enumerate(flushes, first):
                     cache = self._caches.get(flush.cache)
                     if cache is not None:
-                        cache.apply(flush.key, flush.tag, origin.name, sequence)
+                        cache.apply(flush.key, flush.tag, flush.version, origin.name, sequence)
             case Trust(at):
                 for cache in caches:
                     cache.trust(at)
             case Distrust(since=since):
                 for cache in caches:
                     cache.distrust(since)
-            case Acknowledged(upto):
-                self._deliveries.acknowledged(upto)
-            case Reconsider():
-                self._deliveries.reconsider()
 
     def _bring_up_to_date(self, cache: Cache[Any]) -> None:
         """Tell a cache that is made while the mesh runs what the others know, and the node what it demands."""
@@ -333,21 +381,3 @@ class Mesh:
         with self._lock:
             effects = self._node.ask(sequence)
         driver.act_soon(effects)
-
-
-def _by_name(peer: Peer) -> tuple[str, bytes]:
-    return peer.identity.name, peer.identity.id
-
-
-def _peer_status(peer: Peer, now: float) -> PeerStatus:
-    return PeerStatus(
-        name=peer.identity.name,
-        node_id=peer.identity.id.hex(),
-        address=peer.identity.address,
-        state=peer.state,
-        cursor=peer.cursor,
-        lag=peer.head - peer.cursor,
-        acknowledged=peer.acknowledged,
-        vouch_age=now - peer.vouched if peer.vouched_once else None,
-        round_trip=peer.round_trip,
-    )

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from math import inf
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import cachetools
 
 from flushmesh.address import expand, is_loopback
 from flushmesh.discovery import Discovery, check_discovery
+from flushmesh.duration import seconds
 from flushmesh.keys import check_name
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX
 from flushmesh.protocol.peers import PEERS_MAX
@@ -39,24 +43,67 @@ class CacheOptions:
     """
     What a cache can be told.
 
-    *maxsize* is in entries, *ttl* in seconds from the beginning of the load.
-    *max_staleness* is in seconds, at most the mesh's own, which "mesh" stands for; None
-    turns the bound off.
+    *maxsize* is in entries, or in whatever *getsizeof* counts of a value.  *ttl* is in
+    seconds from the beginning of the load, and each entry's is shortened by up to *jitter* of
+    it.  *max_staleness* is in seconds, at most the mesh's own, which "mesh" stands for; None
+    turns the bound off.  *grace* is how many seconds after its end an old value may stand in
+    when the loader fails.  *refresh_ahead* is the part of its ttl after which a hit has the
+    entry loaded anew, *max_loads* how many loads run at once; None turns either off.
+    *policy* is the cachetools class that decides what goes when there is no room.
     """
 
     maxsize: int = MAXSIZE_DEFAULT
-    ttl: float = TTL_DEFAULT
+    ttl: float | timedelta = TTL_DEFAULT
     max_staleness: float | Literal["mesh"] | None = "mesh"
+    jitter: float = 0.0
+    grace: float | timedelta = 0.0
+    refresh_ahead: float | None = None
+    max_loads: int | None = None
+    getsizeof: Callable[[Any], int] | None = None
+    policy: type[cachetools.Cache[Any, Any]] = cachetools.LRUCache
 
     def __post_init__(self) -> None:
         _check_type("maxsize", self.maxsize, int)
-        _check_type("ttl", self.ttl, int, float)
         if self.maxsize < 1:
             raise ValueError(f"maxsize: a cache holds at least 1 entry, not {self.maxsize}")
-        if not self.ttl > 0:
-            raise ValueError(f"ttl: seconds, more than 0, not {self.ttl}; math.inf for no end")
+        object.__setattr__(self, "ttl", seconds("ttl", self.ttl))
+        object.__setattr__(self, "grace", seconds("grace", self.grace, least="0 or more"))
         if self.max_staleness != "mesh":
             _check_duration("max_staleness", self.max_staleness)
+        _check_type("jitter", self.jitter, int, float)
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"jitter: a part of the ttl, from 0 to less than 1, not {self.jitter:g}")
+        _check_type("refresh_ahead", self.refresh_ahead, int, float, type(None))
+        if self.refresh_ahead is not None and not 0 < self.refresh_ahead < 1:
+            raise ValueError(f"refresh_ahead: a part of the ttl, between 0 and 1, not {self.refresh_ahead:g}")
+        _check_type("max_loads", self.max_loads, int, type(None))
+        if self.max_loads is not None and self.max_loads < 1:
+            raise ValueError(f"max_loads: at least 1, not {self.max_loads}")
+        if self.getsizeof is not None and not callable(self.getsizeof):
+            raise TypeError(f"getsizeof: a function of a value, not {_kind(self.getsizeof)}")
+        if not (isinstance(self.policy, type) and issubclass(self.policy, cachetools.Cache)):
+            raise TypeError(f"policy: a class of cachetools, as in cachetools.LFUCache, not {_kind(self.policy)}")
+
+    @property
+    def lifetime(self) -> float:
+        """`ttl` in seconds."""
+        return seconds("ttl", self.ttl)
+
+    @property
+    def grace_seconds(self) -> float:
+        """`grace` in seconds."""
+        return seconds("grace", self.grace, least="0 or more")
+
+    def size_of(self, value: object) -> int:
+        """Return how much of *maxsize* *value* takes; raise TypeError or ValueError if getsizeof does not say."""
+        if self.getsizeof is None:
+            return 1
+        size = self.getsizeof(value)
+        if isinstance(size, bool) or not isinstance(size, int | float):
+            raise TypeError(f"getsizeof: a number for each value, not {_kind(size)}")
+        if not size >= 0:
+            raise ValueError(f"getsizeof: 0 or more for each value, not {size}")
+        return size
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +116,9 @@ class MeshOptions:
     address; None means: only if none of the others is given.  *journal_flushes_max* and
     *journal_bytes_max* bound what a peer can catch up on after it was away; beyond them
     it forgets what it holds.  *peers_max* bounds the memory that peers can cost.
+
+    *expect* is how many peers must have been followed before joining ends; until then
+    nothing proves what was loaded, and entries live for `max_staleness` at most.
 
     *max_staleness* is how many seconds a hit may be older than the last proof that it was
     current; None turns the bound off.  *lost_after* is how many seconds without a word
@@ -84,12 +134,13 @@ class MeshOptions:
     mdns: bool | Sequence[str] | None = None
     discovery: Sequence[Discovery] = ()
     insecure: bool = False
+    expect: int = 0
     max_staleness: float | None = STALENESS_DEFAULT
     lost_after: float | Literal["auto"] | None = "auto"
     journal_flushes_max: int = JOURNAL_FLUSHES_MAX
     journal_bytes_max: int = JOURNAL_BYTES_MAX
     peers_max: int = PEERS_MAX
-    caches: Mapping[str, CacheOptions] = field(default_factory=dict)
+    caches: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name(self.mesh, "mesh")
@@ -100,11 +151,8 @@ class MeshOptions:
         self._check_limits()
         self._check_finding()
         self._check_reach()
-        for name, cache in self.caches.items():
-            try:
-                self.staleness_of(cache)
-            except ValueError as error:
-                raise ValueError(f"caches.{name}.{error}") from None
+        for name in self.caches:
+            self.cache_options(name, CacheOptions())
 
     def _check_finding(self) -> None:
         _check_list("peers", self.peers, "a list of addresses")
@@ -123,6 +171,9 @@ class MeshOptions:
             )
 
     def _check_limits(self) -> None:
+        _check_type("expect", self.expect, int)
+        if not 0 <= self.expect <= self.peers_max:
+            raise ValueError(f"expect: from 0 to peers_max, {self.peers_max}, not {self.expect}")
         for limit in ("journal_flushes_max", "journal_bytes_max", "peers_max"):
             _check_type(limit, getattr(self, limit), int)
             if getattr(self, limit) < 1:
@@ -164,6 +215,17 @@ class MeshOptions:
         if self.lost_after == "auto":
             return LOST_AFTER_MIN if self.staleness == inf else max(LOST_AFTER_MIN, 2 * self.staleness)
         return inf if self.lost_after is None else self.lost_after
+
+    def cache_options(self, name: str, asked: CacheOptions) -> CacheOptions:
+        """Return *asked* with what `caches` says of the cache *name* over it; raise if they do not fit."""
+        told = self.caches.get(name, {})
+        try:
+            options = replace(asked, **told)
+            self.staleness_of(options)
+        except (TypeError, ValueError) as error:
+            place = f"caches.{name}." if str(error).partition(":")[0] in told else ""
+            raise type(error)(f"{place}{error}") from None
+        return options
 
     def staleness_of(self, cache: CacheOptions) -> float:
         """Return the bound of one cache in seconds; raise ValueError if it is beyond the mesh's."""

@@ -19,9 +19,9 @@ from flushmesh.errors import RosterError
 from flushmesh.keys import check_name
 from flushmesh.options import CacheOptions, MeshOptions
 
-# What can be written in a file: an object that finds peers can not.
+# What can be written in a file: an object that finds peers, a function or a class can not.
 _KEYS: Final = tuple(field.name for field in fields(MeshOptions) if field.name != "discovery")
-_CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions))
+_CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions) if field.name not in ("getsizeof", "policy"))
 _TRUTH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 
@@ -34,6 +34,10 @@ def _number(text: str) -> object:
         return float(text)
     except ValueError:
         return text
+
+
+def _whole(text: str) -> object:
+    return int(text) if text.isdecimal() else text
 
 
 def _truth(text: str) -> object:
@@ -54,8 +58,17 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "FLUSHMESH_DNS": ("dns", _list),
     "FLUSHMESH_MAX_STALENESS": ("max_staleness", _number),
     "FLUSHMESH_MDNS": ("mdns", _truth_or_list),
+    "FLUSHMESH_EXPECT": ("expect", _whole),
     "FLUSHMESH_INSECURE": ("insecure", _truth),
 }
+
+
+def truth(variable: str, environ: Mapping[str, str]) -> bool:
+    """Return whether *variable* says yes in *environ*, no if it is not there; raise RosterError if it says neither."""
+    value = _truth(environ.get(variable) or "no")
+    if not isinstance(value, bool):
+        raise RosterError(f"{variable}: 1 or 0, yes or no, true or false, not {value!r}")
+    return value
 
 
 def read_roster(path: str | os.PathLike[str], environ: Mapping[str, str], place: Path | None = None) -> MeshOptions:
@@ -95,7 +108,7 @@ def _options(table: Mapping[str, object], blamed: str) -> MeshOptions:
         raise RosterError(f"{blamed}: {error}") from None
 
 
-def _caches(table: object) -> dict[str, CacheOptions]:
+def _caches(table: object) -> dict[str, dict[str, object]]:
     if not isinstance(table, dict):
         raise TypeError("caches: one table for each cache, as in [caches.users]")
     caches = {}
@@ -104,10 +117,7 @@ def _caches(table: object) -> dict[str, CacheOptions]:
         if not isinstance(options, dict):
             raise TypeError(f"caches.{name}: a table, as in [caches.{name}]")
         _check_keys(options, _CACHE_KEYS, f"caches.{name}: ")
-        try:
-            caches[name] = CacheOptions(**options)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"caches.{name}.{error}") from None
+        caches[name] = options
     return caches
 
 

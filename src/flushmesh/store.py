@@ -1,94 +1,47 @@
 """
-Store: a cache's local content.
+Store: a cache's local content, and what may happen to it.
 
 A hit takes no lock: it looks into the store's own dict and reads the clock.  Everything
 else happens under one lock that is held for microseconds and never while a loader or
 any other code of the application runs.
-
-What may stay is cachetools' decision: entries also lie in a `TLRUCache`, which is told
-of every entry and tells of every one it lets go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from random import random
-from threading import Lock
-from typing import Any, Final, Generic, TypeVar, cast, final
+from typing import Any, Generic, TypeVar
 
-from cachetools import TLRUCache
+import cachetools
 
-from flushmesh.flight import Flight, Landing
+from flushmesh.contents import Contents
+from flushmesh.entry import MISS, Entry
+from flushmesh.flight import Flight, Landing, Passenger
+from flushmesh.fresh import Fresh
+from flushmesh.grace import Graced
+from flushmesh.guard import Guard
+from flushmesh.status import EntryInfo
+from flushmesh.tags import Tags
+from flushmesh.versions import Versions
+from flushmesh.write import Write
 
 V = TypeVar("V")
-
-# How many marked entries one eviction passes over.  Where everything is marked, going on
-# would only keep the lock.
-CHANCES_MAX: Final = 8
-
-
-@final
-class Miss:
-    """The one value that no loader returns."""
-
-    def __repr__(self) -> str:
-        return "MISS"
-
-
-MISS: Final = Miss()
-
-
-class Entry(Generic[V]):
-    """
-    One item of a store.
-
-    `loaded_at` is when its load *began*: nothing older than that is in it.  `bound` is how
-    many seconds it may be served after it was last proven current.  `marked` is set by
-    every hit and cleared when eviction passes by.
-    """
-
-    __slots__ = ("bound", "expires", "loaded_at", "marked", "value")
-
-    def __init__(self, value: V, loaded_at: float, expires: float, bound: float) -> None:
-        self.value = value
-        self.loaded_at = loaded_at
-        self.expires = expires
-        self.bound = bound
-        self.marked = False
-
-    def serves(self, trusted_at: float, now: float) -> bool:
-        """Tell whether this may be served at *now*, given that nothing was missing at *trusted_at*."""
-        return now < self.expires and now < max(self.loaded_at, trusted_at) + self.bound
-
-
-class Write:
-    """
-    One write in progress: its key is neither served nor filled until it ends.
-
-    A flush that comes meanwhile revokes it: what the writer wanted to keep may be old.
-    """
-
-    __slots__ = ("began", "key", "revoked")
-
-    def __init__(self, key: str, began: float) -> None:
-        self.key = key
-        self.began = began
-        self.revoked = False
 
 
 class Store(Generic[V]):
     """
-    The entries and flights of one cache.
-
-    `hits` is counted without a lock: threads that hit together may lose a count.
+    The local content of one cache.
 
     `trusted_at` is the time by which nothing that any peer had flushed was missing here;
     whoever moves it has applied or distrusted before everything that the move rests on.
     *max_staleness* is how many seconds an entry is served after that time, or after its own
-    load; infinite turns the bound off.  *random* draws numbers from 0 to 1.
+    load; infinite turns the bound off.  *random* draws numbers from 0 to 1.  *check* raises
+    if what was asked for can be no key, or nothing can be asked any more.
+
+    The counters are exact, but for the hits: those are counted without a lock, on the entry,
+    and threads that hit the same entry at the same moment may lose a count.
     """
 
     def __init__(
@@ -98,97 +51,145 @@ class Store(Generic[V]):
         clock: Callable[[], float],
         max_staleness: float = inf,
         random: Callable[[], float] = random,
+        *,
+        jitter: float = 0.0,
+        grace: float = 0.0,
+        refresh_ahead: float | None = None,
+        policy: type[cachetools.Cache[Any, Any]] = cachetools.LRUCache,
+        sized: bool = False,
+        check: Callable[[object], object] = bool,
+        on_evicted: Callable[[str, V], None] | None = None,
     ) -> None:
         self.trusted_at = -inf
-        self.hits = 0
         self.misses = 0
         self.loads = 0
+        self.load_errors = 0
+        self.refused = 0
         self._clock = clock
         self._ttl = ttl
+        self._jitter = jitter
+        self._refresh_ahead = refresh_ahead
         self._max_staleness = max_staleness
         self._random = random
+        self._check = check
         self._closed = False
-        self._entries: dict[str, Entry[V]] = {}
-        self._policy: _Policy[V] = _Policy(maxsize, self._entries)
-        self._guard = _Guard(self._policy)  # Protects all of these; `_entries` is read without it.
+        self._disabled = 0
+        self._tags = Tags()
+        self._versions = Versions()
+        self.contents: Contents[V] = Contents(maxsize, self._tags, policy=policy, sized=sized, grace=grace)
+        # What readers see, without the lock: the contents' own dict unless the cache is disabled.
+        self.entries = self.contents.entries
+        self._guard = Guard(self.contents, on_evicted)  # Protects everything else.
         self._flights: dict[str, Flight[V]] = {}
         self._writes: dict[str, list[Write]] = {}
+        self._writing_tags: Counter[str] = Counter()
 
     # The way of a read.
 
-    def get(self, key: str) -> V | Miss:
-        """Return the value of *key* if it is here and may be served."""
+    def get(self, key: str, default: object = None) -> object:
+        """
+        Return the value of *key* if it is here and may be served, and *default* otherwise.
+
+        Who passes MISS can load, so for them what is due to be loaded ahead is missing.
+        """
         # No lock is held here, so the order matters.  The other side removes or distrusts
         # entries first and moves `trusted_at` last: whoever sees the later proof sees what it
         # rests on.  The clock comes last: a thread may be stopped between any two lines, and
         # time that passes then must count.
         trusted_at = self.trusted_at
         try:
-            entry = self._entries.get(key)
-        except TypeError:  # No key at all; the caller says so in words.
-            return MISS
-        if entry is not None:
+            entry = self.entries[key]
+        except (KeyError, TypeError):
+            self._check(key)
+        else:
             now = self._clock()
-            proven = max(trusted_at, entry.loaded_at)
-            if now < entry.expires and now < proven + entry.bound:
-                entry.marked = True
-                self.hits += 1
+            if now < entry.due and (now < trusted_at + entry.bound or now < entry.loaded_at + entry.bound):
+                entry.hits += 1
                 return entry.value
-        return MISS
+            if default is not MISS and entry.serves(trusted_at, now):
+                entry.hits += 1
+                return entry.value
+        if default is not MISS:
+            with self._guard:
+                self.misses += 1
+        return default
 
-    def take_off(self, key: str, *, blocking: bool = False) -> Flight[V] | Future[Landing[V]] | Entry[V]:
+    def take_off(self, key: str, *, blocking: bool = False, ahead: bool = True) -> Flight[V] | Passenger[V] | Entry[V]:
         """
         Begin to load *key*.
 
-        Return a flight if the caller is to load, a future if somebody else does, or the
-        entry if a load has ended since the caller looked.  With *blocking*, a caller
-        whose own thread runs the other load gets a flight that is revoked from the
-        beginning, because waiting for that load would never end.
+        Return a flight if the caller is to load, a passenger if somebody else does, or the
+        entry if a load has ended since the caller looked.  With *ahead*, an entry that is due
+        is loaded before it runs out; the flight says so.  With *blocking*, a caller whose own
+        thread runs the other load gets a flight that is revoked from the beginning, because
+        waiting for that load would never end.
         """
         with self._guard:
             now = self._clock()
-            entry = self._entries.get(key)
-            if entry is not None and entry.serves(self.trusted_at, now):
-                self.hits += 1
-                return entry
-            self.misses += 1
             running = self._flights.get(key)
-            if running is not None:
-                running.check_not_aboard()
-                if not (blocking and running.blocks_this_thread()):
-                    return running.join_locked()
+            entry = self.entries.get(key)
+            if entry is not None and entry.serves(self.trusted_at, now):
+                entry.hits += 1
+                if now < entry.due or not ahead or running is not None:
+                    return entry
+                entry.due = entry.expires  # One attempt; if it fails, the entry lives out its life.
+            else:
+                entry = None
+                self.misses += 1
+                if running is not None:
+                    running.check_not_aboard()
+                    if not (self._disabled or (blocking and running.blocks_this_thread())):
+                        return running.join_locked(self._tags.count)
             self.loads += 1
-            flight = Flight[V](key, now, blocking=blocking)
+            flight: Flight[V] = Flight(key, now, self._tags.count, blocking=blocking, ahead=entry)
             self._flights.setdefault(key, flight)
             return flight
 
-    def fill(self, flight: Flight[V], value: V) -> bool:
-        """Store *value* unless a flush has revoked *flight*; tell whether it was stored."""
+    def fill(self, flight: Flight[V], fresh: Fresh[V], size: int = 1, *, keep: bool = True) -> bool:
+        """
+        Store *fresh* unless a flush has revoked *flight*, or *keep* is false; tell whether it was stored.
+
+        Those who wait for it get it in any case.
+        """
         with self._guard:
-            stored = (
-                self._flights.get(flight.key) is flight
-                and flight.key not in self._writes
-                and self._put_locked(flight.key, value, flight.began)
-            )
+            flushed = self._flushed_meanwhile_locked(flight, fresh.tags) if fresh.tags else 0
+            may = self._flights.get(flight.key) is flight and flight.key not in self._writes and not flushed
+            stored = keep and may and self._put_locked(flight.key, fresh, flight.began, size)
+            self.refused += keep and not stored
             self._end_locked(flight)
-        flight.land(Landing(value))
+        if flight.awaited:
+            flight.land(Landing(fresh.value, flushed=flushed))
         return stored
 
-    def fail(self, flight: Flight[V], error: BaseException) -> None:
+    def fail(self, flight: Flight[V], error: BaseException) -> Landing[V]:
         """
-        End *flight* without a value.
+        End *flight* without a value; return how it ended for everyone.
 
-        An Exception reaches everyone who waits; after anything else (the loading task was
-        cancelled, the thread interrupted) one of them loads instead.
+        An Exception reaches everyone who waits, unless there is an old value by grace; after
+        anything else (the loading task was cancelled, the thread interrupted) one of them
+        loads instead.
         """
+        landing: Landing[V] = Landing(error=error, abandoned=not isinstance(error, Exception))
         with self._guard:
             self._end_locked(flight)
-        flight.land(Landing(error=error, abandoned=not isinstance(error, Exception)))
+            if isinstance(error, Exception):
+                self.load_errors += 1
+                now = self._clock()
+                old = self._old_locked(flight.key, now)
+                if old is not None:
+                    landing = Landing(old.value, graced=Graced(flight.key, now - old.loaded_at, error))
+        flight.land(landing)
+        return landing
 
     # The way of a flush.
 
-    def flush(self, key: str) -> bool:
-        """Forget *key*, also what is being loaded for it now; tell whether anything was here."""
+    def flush(self, key: str, version: int | None = None) -> bool:
+        """
+        Forget *key*, also what is being loaded for it now; tell whether anything was here.
+
+        With *version*, an entry of that version or a newer one stays, and a value that is older
+        is not stored afterwards either.
+        """
         # A flush can arrive while the loader runs:
         #
         #   1: get_or_load(k)  miss, opens a flight
@@ -197,13 +198,17 @@ class Store(Generic[V]):
         #   2: flush(k)        drops the entry, revokes the flight
         #   1: fill            refused: the old row must not outlive the flush
         with self._guard:
-            return self._flush_locked(key)
+            return self._flush_locked(key, version, self._clock())
+
+    def flush_tag(self, tag: str) -> bool:
+        """Forget every key with *tag*, also what is being loaded and turns out to carry it."""
+        with self._guard:
+            return self._flush_tag_locked(tag, self._clock())
 
     def flush_all(self) -> bool:
         """Forget everything, also what is being loaded now; tell whether anything was here."""
         with self._guard:
-            held = bool(self._entries)
-            self._policy.clear()
+            held = self.contents.flush_all(self._clock())
             self._revoke_all_locked()
             return held
 
@@ -219,38 +224,62 @@ class Store(Generic[V]):
             self.flush_all()
             return
         with self._guard:
-            for entry in self._entries.values():
-                entry.expires = min(entry.expires, max(entry.loaded_at, since) + entry.bound)
+            for entry in self.contents.entries.values():
+                entry.run_out(max(entry.loaded_at, since) + entry.bound)
             self._revoke_all_locked()
 
     def close(self) -> None:
         """Forget everything for good: nothing is stored any more."""
         with self._guard:
             self._closed = True
-            self._policy.clear()
+            self.contents.clear()
             self._revoke_all_locked()
+
+    def disable(self, *, by: int) -> None:
+        """Serve and store nothing until as many have ended it as began it: *by* is 1 or -1."""
+        with self._guard:
+            self._disabled += by
+            self.entries = {} if self._disabled else self.contents.entries
 
     # The way of a write.
 
-    def begin_write(self, key: str) -> Write:
-        """Forget *key*, and store nothing for it until `end_write`."""
+    def begin_write(self, keys: Iterable[str], tags: Iterable[str] = ()) -> Write:
+        """Forget *keys* and what carries *tags*, and store nothing of the kind until `end_write`."""
         with self._guard:
-            self._flush_locked(key)
-            write = Write(key, self._clock())
-            self._writes.setdefault(key, []).append(write)
+            now = self._clock()
+            write = Write(tuple(dict.fromkeys(keys)), tuple(dict.fromkeys(tags)), now)
+            for key in write.keys:
+                self._flush_locked(key, None, now)
+                self._writes.setdefault(key, []).append(write)
+            for tag in write.tags:
+                self._flush_tag_locked(tag, now)
+                self._writing_tags[tag] += 1
+            write.tags_seen = self._tags.count
             return write
 
-    def end_write(self, write: Write, value: V | Miss) -> None:
-        """Forget *write*'s key again, then keep *value* unless another flush or write came meanwhile."""
+    def end_write(self, write: Write, values: Mapping[str, tuple[Fresh[V], int]] | None = None) -> None:
+        """
+        Forget again what *write* has forgotten, then keep *values*, each a fresh value and its size.
+
+        A value is not kept if another flush or write of its key, or a flush of one of its
+        tags, came meanwhile.
+        """
+        values = values or {}
         with self._guard:
-            still_open = self._writes[write.key]
-            still_open.remove(write)
-            keep = not write.revoked and not still_open and not isinstance(value, Miss)
-            self._flush_locked(write.key)
-            if not still_open:
-                del self._writes[write.key]
-            if keep:
-                self._put_locked(write.key, cast(V, value), write.began)
+            now = self._clock()
+            for key in write.keys:
+                self._writes[key].remove(write)
+                if not self._writes[key]:
+                    del self._writes[key]
+            self._writing_tags -= Counter(write.tags)
+            keep = {key: value for key, value in values.items() if self._may_keep_locked(write, key, value[0])}
+            for key in write.keys:
+                self._flush_locked(key, values[key][0].version if key in values else None, now)
+            for tag in write.tags:
+                self._flush_tag_locked(tag, now)
+            for key, (fresh, size) in keep.items():
+                self._put_locked(key, fresh, write.began, size)
+            self._tidy_locked()
 
     # Looking inside.
 
@@ -258,128 +287,91 @@ class Store(Generic[V]):
         """Return what may be served now, without counting hits."""
         with self._guard:
             now = self._clock()
-            entries = self._entries.items()
+            entries = self.entries.items()
             return {key: entry.value for key, entry in entries if entry.serves(self.trusted_at, now)}
 
     def holds(self, key: object) -> bool:
         """Tell whether *key* may be served now, without counting a hit."""
-        entry = self._entries.get(key) if isinstance(key, str) else None
-        return entry is not None and entry.serves(self.trusted_at, self._clock())
+        trusted_at = self.trusted_at
+        entry = self.entries.get(key) if isinstance(key, str) else None
+        return entry is not None and entry.serves(trusted_at, self._clock())
+
+    def describe(self) -> list[EntryInfo]:
+        """Return what is here, entry by entry, also what would not be served."""
+        with self._guard:
+            now = self._clock()
+            return [entry.describe(key, self.trusted_at, now) for key, entry in self.contents.entries.items()]
 
     # The lock is held in everything below.
 
-    def _flush_locked(self, key: str) -> bool:
-        held = self._entries.get(key) is not None
-        if held:
-            del self._policy[key]
+    def _flush_locked(self, key: str, version: int | None, now: float) -> bool:
         self._flights.pop(key, None)
-        _revoke(self._writes.get(key, ()))
-        return held
+        for write in self._writes.get(key, ()):
+            write.revoked.add(key)
+        if version is not None:
+            self._versions.demand(key, version, now)
+            entry = self.contents.entries.get(key)
+            if entry is not None and entry.version is not None and entry.version >= version:
+                return False
+        return self.contents.flush(key, now)
+
+    def _flush_tag_locked(self, tag: str, now: float) -> bool:
+        if self._tags.full:
+            self._revoke_all_locked()
+        held = sum([self.contents.flush(key, now) for key in self._tags.flush(tag)])
+        self._tidy_locked()
+        return held > 0
 
     def _revoke_all_locked(self) -> None:
         self._flights.clear()
-        for writes in self._writes.values():
-            _revoke(writes)
+        for key, writes in self._writes.items():
+            for write in writes:
+                write.revoked.add(key)
+        self._tags.forget()
 
     def _end_locked(self, flight: Flight[V]) -> None:
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
+            if not self._flights:
+                self._tidy_locked()
 
-    def _put_locked(self, key: str, value: V, loaded_at: float) -> bool:
+    def _flushed_meanwhile_locked(self, flight: Flight[V], tags: Iterable[str]) -> int:
+        """Return the number of the latest flush of *tags* during *flight*, or of the first that may have been one."""
+        if self._flights.get(flight.key) is not flight:
+            # For a flight that is revoked already, nobody remembers which tags were flushed.
+            return flight.tags_seen + 1
+        return self._tags.flushed_since(flight.tags_seen, tags)
+
+    def _old_locked(self, key: str, now: float) -> Entry[V] | None:
+        """Return the entry that may stand in for a failed load of *key*."""
+        old = self.entries.get(key)
+        if old is None or not self.contents.grace or key in self._writes:
+            return None
+        return old if now < old.expires + self.contents.grace else None
+
+    def _tidy_locked(self) -> None:
+        if not self._flights and not self._writes:
+            self._tags.forget()
+
+    def _may_keep_locked(self, write: Write, key: str, fresh: Fresh[V]) -> bool:
+        alone = key not in write.revoked and key not in self._writes
+        return alone and not self._tags.flushed_since(write.tags_seen, fresh.tags)
+
+    def _put_locked(self, key: str, fresh: Fresh[V], loaded_at: float, size: int) -> bool:
+        now = self._clock()
+        if self._closed or self._disabled:
+            return False
+        if fresh.version is not None and not self._versions.allow(key, fresh.version, now):
+            return False
+        if fresh.tags and any(tag in self._writing_tags for tag in fresh.tags):
+            return False
+        ttl = self._ttl if fresh.ttl is None else fresh.ttl
+        if self._jitter:
+            ttl *= 1 - self._jitter * self._random()
+        if now >= loaded_at + ttl:
+            return False
         # Entries that were loaded together do not run out together.
-        if self._closed:
-            return False
         bound = self._max_staleness * (0.5 + 0.5 * self._random())
-        return self._policy.put(key, Entry(value, loaded_at, loaded_at + self._ttl, bound), self._clock())
-
-
-def _revoke(writes: Iterable[Write]) -> None:
-    for write in writes:
-        write.revoked = True
-
-
-class _Policy(TLRUCache[str, Entry[V]]):
-    """
-    Decides which entries stay, and mends *entries* wherever it lets one go.
-
-    Its time stands still: it is set once for each operation, so that one operation sees
-    one time.  What it lets go lies in `dropped` until the store's lock is released, because
-    the end of a value may run code of the application.
-    """
-
-    def __init__(self, maxsize: int, entries: dict[str, Entry[V]]) -> None:
-        self.dropped: list[Entry[V]] = []
-        self._now = 0.0
-        self._chances = 0
-        self._mended = entries
-        super().__init__(maxsize, ttu=lambda _key, entry, _now: entry.expires, timer=lambda: self._now)
-
-    def put(self, key: str, entry: Entry[V], now: float) -> bool:
-        """Take *entry* in, and let go what must go for it; tell whether it was still fresh at *now*."""
-        self._now = now
-        if now >= entry.expires:
-            return False
-        former = self._mended.get(key)
-        if former is not None:
-            self.dropped.append(former)
-        self[key] = entry
-        self._mended[key] = entry
-        return True
-
-    def __delitem__(self, key: str) -> None:
-        entry = self._mended.get(key)
-        if entry is not None and entry.marked and self._chances:
-            # Called by `popitem`, which ends with this: looking an entry up makes it the youngest.
-            self._chances -= 1
-            entry.marked = False
-            self[key]
-            return
-        self._drop(key)
-        # An expired item is deleted too, and only then raises KeyError.
-        with suppress(KeyError):
-            super().__delitem__(key)
-
-    def expire(self, time: float | None = None) -> list[tuple[str, Entry[V]]]:
-        """Let go of what has expired."""
-        expired = list(super().expire(time))
-        for key, _entry in expired:
-            self._drop(key)
-        return expired
-
-    def popitem(self) -> tuple[str, Entry[V]]:
-        """Let go of the entry that was longest without a hit, approximately: the second-chance rule."""
-        self._chances = CHANCES_MAX
-        while True:
-            key, entry = super().popitem()
-            if key not in self._mended:
-                self._chances = 0
-                return key, entry
-
-    def clear(self) -> None:
-        """Let go of everything."""
-        self.dropped += self._mended.values()
-        self._mended.clear()
-        super().clear()
-
-    def _drop(self, key: str) -> None:
-        entry = self._mended.pop(key, None)
-        if entry is not None:
-            self.dropped.append(entry)
-
-
-class _Guard:
-    """The store's lock; what was let go under it comes to its end after it is released."""
-
-    __slots__ = ("_lock", "_policy")
-
-    def __init__(self, policy: _Policy[Any]) -> None:
-        self._lock = Lock()
-        self._policy = policy
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        dropped, self._policy.dropped = self._policy.dropped, []
-        self._lock.release()
-        del dropped
+        due = None if self._refresh_ahead is None else loaded_at + ttl * self._refresh_ahead
+        entry = Entry(fresh.value, loaded_at, loaded_at + ttl, bound, due=due, tags=fresh.tags, version=fresh.version)
+        return self.contents.put(key, entry, size, now)

@@ -207,7 +207,7 @@ def test_threads_that_flush_while_the_mesh_closes_hear_of_it_alone(pair):
         a.close()
         assert all(isinstance(result.result(DEADLINE), MeshClosed) for result in using)
 
-    assert cache._store._entries == {}
+    assert cache._store.contents.entries == {}
 
 
 def test_a_load_that_outlives_the_mesh_is_not_stored():
@@ -221,7 +221,7 @@ def test_a_load_that_outlives_the_mesh_is_not_stored():
 
     assert cache.get_or_load("k", loader) == "v"
 
-    assert cache._store._entries == {}
+    assert cache._store.contents.entries == {}
     with pytest.raises(MeshClosed):
         cache.get("k")
 
@@ -236,7 +236,7 @@ def test_a_write_that_outlives_the_mesh_is_not_kept():
         mesh.close()
         write.set("v")
 
-    assert cache._store._entries == {}
+    assert cache._store.contents.entries == {}
 
 
 def test_closing_one_of_several_meshes_disturbs_no_other(caplog):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flushmesh.protocol.effects import Dial, Distrust, HangUp, Met, Parted
-from flushmesh.protocol.messages import Ack, Hello, Identity, Leave, News, Ping, Truncated
+from flushmesh.protocol.messages import PROTOCOL_VERSION, Ack, Hello, Identity, Leave, News, Ping, Truncated
 from flushmesh.protocol.serving import HELLO_MAX
 from tests.protocol.world import World, joined
 
@@ -420,3 +420,16 @@ def test_an_older_hello_takes_no_acknowledgement_back():
     a.node.receive(a.node.accept("b", world.now), hello(b), world.now)
 
     assert a.missing(sequence) == set()
+
+
+def test_a_hello_that_was_overtaken_takes_no_news_back():
+    """Two streams keep no order between them: what a peer told on the one that is followed stands."""
+    _, (a, b, c) = joined("a", "b", "c")
+    known = dict(b.peer(a).knows)
+    link = b.node.accept("a", 200.0)
+    hello = Hello(PROTOCOL_VERSION, "m", a.node.identity, b.node.identity.id, cursor=0)
+
+    b.node.receive(link, hello, 200.0)
+
+    assert known == {b.node.identity.id: True, c.node.identity.id: True}
+    assert b.peer(a).knows == known

@@ -86,6 +86,12 @@ VOUCHES = (
         because="it lets the proof run ahead by one ping at most",
     ),
     mutant(
+        "a Hello takes back the news of a vouch",
+        (f"{NODE}._admit", "overtaken=overtaken", "overtaken=False"),
+        seen_by="tests/protocol/test_meeting.py::test_a_hello_that_was_overtaken_takes_no_news_back",
+        because="whoever is given up for it is distrusted first",
+    ),
+    mutant(
         "the news of a leaving node is not taken",
         (
             f"{NODE}._follow",
@@ -241,7 +247,7 @@ CACHE = (
     ),
     mutant(
         "a write keeps its value although a flush came meanwhile",
-        (f"{STORE}.end_write", "not write.revoked and ", ""),
+        (f"{STORE}._may_keep_locked", "key not in write.revoked and ", ""),
     ),
     mutant(
         "a hit reads the clock first",
@@ -250,15 +256,19 @@ CACHE = (
     ),
     mutant(
         "a hit reads the proof last",
-        (f"{STORE}.get", "proven = max(trusted_at, entry.loaded_at)", "proven = max(self.trusted_at, entry.loaded_at)"),
+        (f"{STORE}.get", "now < trusted_at + entry.bound", "now < self.trusted_at + entry.bound"),
     ),
     mutant(
         "ttl counts from the fill",
-        (f"{STORE}._put_locked", "loaded_at + self._ttl", "self._clock() + self._ttl"),
+        (
+            f"{STORE}._put_locked",
+            "Entry(fresh.value, loaded_at, loaded_at + ttl",
+            "Entry(fresh.value, loaded_at, now + ttl",
+        ),
     ),
     mutant(
         "an entry counts as loaded when it is filled",
-        (f"{STORE}.fill", "flight.began)", "self._clock())"),
+        (f"{STORE}.fill", "flight.began, size)", "self._clock(), size)"),
     ),
     mutant(
         "an entry's bound may exceed max_staleness",

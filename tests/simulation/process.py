@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flushmesh.flight import Flight, Landing
+from flushmesh.entry import MISS, Entry, Miss
+from flushmesh.flight import Flight, Landing, Passenger
+from flushmesh.fresh import Fresh
 from flushmesh.protocol import effects as do
 from flushmesh.protocol.effects import Effect
 from flushmesh.protocol.journal import Journal
 from flushmesh.protocol.messages import Flush, Hello, Identity, Message
 from flushmesh.protocol.node import Node, NodeOptions
-from flushmesh.store import Entry, Miss, Store, Write
+from flushmesh.store import Store
+from flushmesh.write import Write
 from tests.simulation.network import End
 from tests.simulation.world import Violation
 
@@ -49,11 +51,12 @@ class Glimpsed(dict[str, Entry[Value]]):
 
     process: Process
 
-    def get(self, key, default=None):
+    def __getitem__(self, key):
         self.process.stumble()
-        entry = super().get(key, default)
-        self.process.stumble()
-        return entry
+        try:
+            return super().__getitem__(key)
+        finally:
+            self.process.stumble()
 
 
 class Process:
@@ -91,7 +94,7 @@ class Process:
         self.store: Store[Value] = Store(plan.maxsize, plan.ttl, self.clock, plan.max_staleness, self._draw)
         entries = Glimpsed()
         entries.process = self
-        self.store._entries = self.store._policy._mended = entries
+        self.store.entries = self.store.contents.entries = entries
         self.store.trusted_at = self.node.trust.at
         run.network.listeners[address] = self
 
@@ -271,9 +274,10 @@ class Process:
     def end_write(self, write: Write, version: int) -> None:
         """End a write as `Writing` does: flush here, keep the value unless it may be old, tell the peers."""
         at = (write.began - self.offset) / self.rate
-        self.store.end_write(write, Value(write.key, version, self.world.stamp() + 1, at))
-        self.run.checkers.forgot(self, Flush(CACHE, write.key))
-        self._number(write.key, watch=False)
+        (key,) = write.keys
+        self.store.end_write(write, {key: (Fresh(Value(key, version, self.world.stamp() + 1, at)), 1)})
+        self.run.checkers.forgot(self, Flush(CACHE, key))
+        self._number(key, watch=False)
 
     def wake(self) -> None:
         for link in list(self.ends):
@@ -283,7 +287,7 @@ class Process:
         """Look into the store, as the first line of every read does."""
         asked = self.world.stamp()
         self.reading = True
-        value = self.store.get(key)
+        value = self.store.get(key, MISS)
         self.reading = False
         if isinstance(value, Value):
             self.run.checkers.hit(self, key, value, asked)
@@ -297,8 +301,8 @@ class Process:
         flight = self.store.take_off(key)
         if isinstance(flight, Flight):
             self.load(flight)
-        elif isinstance(flight, Future):
-            flight.add_done_callback(lambda future: self._landed(key, future.result(), asked))
+        elif isinstance(flight, Passenger):
+            flight.landing.add_done_callback(lambda future: self._landed(key, future.result(), asked))
         else:
             self.run.checkers.hit(self, key, flight.value, self.world.stamp())
 
@@ -321,7 +325,7 @@ class Process:
         def done(value: Value) -> None:
             if self.world.chance(self.run.plan.loads_fail):
                 self.store.fail(flight, OSError("the source is gone"))
-            elif self.store.fill(flight, value):
+            elif self.store.fill(flight, Fresh(value)):
                 if self.world.loud:
                     self.world.note(f"{self} stores {value}")
                 self.run.checkers.filled(self, value)

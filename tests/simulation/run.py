@@ -149,7 +149,7 @@ class Application:
 
     def _write_inside(self, process: Process, key: str) -> None:
         """Write as `Cache.writing` does, and keep the value."""
-        write = process.store.begin_write(key)
+        write = process.store.begin_write([key])
         took = self.world.random.choice((0.001, 0.1, 1.0))
 
         def commit() -> None:

@@ -1,5 +1,6 @@
 """Rules that a run seldom shows broken, each as a script of its own."""
 
+from flushmesh.fresh import Fresh
 from flushmesh.protocol.messages import Identity, Vouch
 from flushmesh.protocol.peer import Peer
 from flushmesh.store import MISS, Store
@@ -75,5 +76,5 @@ def test_distrust_revokes_the_loads_that_are_running():
 
     store.distrust(90.0)
 
-    assert store.fill(flight, "old") is False
-    assert store.get("k") is MISS
+    assert store.fill(flight, Fresh("old")) is False
+    assert store.get("k", MISS) is MISS

@@ -6,14 +6,15 @@ import re
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 
 import pytest
 
 from flushmesh.cache import Cache
 from flushmesh.errors import MeshClosed, RecursiveLoad
+from flushmesh.hooks import CacheHooks
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Deliveries, Delivery, Receipt
-from flushmesh.store import Store
 from tests.unit.clock import Clock
 
 
@@ -28,8 +29,12 @@ class Broadcasts:
         if self.closed:
             raise MeshClosed("m")
 
-    def broadcast(self, cache: str, key: str | None) -> Receipt:
-        self.sent.append((cache, key))
+    def broadcast(
+        self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
+    ) -> Receipt:
+        # Most tests are about keys, and read better without what is not there.
+        more = {name: value for name, value in (("tag", tag), ("version", version)) if value is not None}
+        self.sent.append((cache, key, more) if more else (cache, key))
         return Receipt(len(self.sent), 0.0, Deliveries(lambda _: Delivery(), lambda _: None))
 
 
@@ -40,7 +45,13 @@ def mesh():
 
 @pytest.fixture
 def cache(mesh):
-    return Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), None)
+    return cache_of(mesh)
+
+
+def cache_of(mesh, clock=None, hooks=None, staleness=inf, **options):
+    """Make a cache of *options*."""
+    options = {"maxsize": 100, "ttl": 60.0} | options
+    return Cache("c", mesh, CacheOptions(**options), CacheHooks("c", **(hooks or {})), clock or Clock(), staleness)
 
 
 def raising(error):
@@ -427,7 +438,7 @@ def equals(cache):
 def test_what_expires_meanwhile_is_no_error(mesh, look):
     """No look at the whole mapping, and no removal, raises because an entry expires during it."""
     clock = Fleeting()
-    cache = Cache("c", Store(100, 60.0, clock), mesh, CacheOptions(), None)
+    cache = cache_of(mesh, clock)
     for number in range(5):
         cache[f"k{number}"] = number
 
@@ -629,12 +640,12 @@ def test_a_closed_mesh_serves_nobody(cache, mesh):
 @pytest.mark.parametrize("error", [LookupError("oops"), asyncio.CancelledError(), SystemExit(1), KeyboardInterrupt()])
 def test_a_hook_that_raises_harms_nothing(mesh, caplog, error):
     """Whatever on_flushed raises is logged; the flush was applied before."""
-    cache = Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), raising(error))
+    cache = cache_of(mesh, hooks={"on_flushed": raising(error)})
     cache["k"] = "v"
     cache._store.get("k")
 
     with caplog.at_level("ERROR", "flushmesh"):
-        cache.apply("k", None, "peer", 1)
+        cache.apply("k", None, None, "peer", 1)
 
     assert "k" not in cache
     assert "on_flushed" in caplog.text
@@ -643,10 +654,10 @@ def test_a_hook_that_raises_harms_nothing(mesh, caplog, error):
 def test_a_hook_is_told_what_was_flushed(mesh):
     """on_flushed gets the key, the origin, the sequence, and whether anything was held."""
     told = []
-    cache = Cache("c", Store(100, 60.0, Clock()), mesh, CacheOptions(), told.append)
+    cache = cache_of(mesh, hooks={"on_flushed": told.append})
     cache["k"] = "v"
-    cache.apply("k", None, "peer", 7)
-    cache.apply(None, None, "peer", 8)
+    cache.apply("k", None, None, "peer", 7)
+    cache.apply(None, None, None, "peer", 8)
 
     assert [(f.cache, f.key, f.tag, f.origin, f.sequence, f.held) for f in told] == [
         ("c", "k", None, "peer", 7, True),

@@ -37,7 +37,7 @@ def test_a_good_file_is_read(roster):
     assert (options.mesh, options.mdns, options.uses_mdns) == ("shop", False, False)
     assert options.listen_addresses == tuple(f"127.0.0.1:{port}" for port in range(7946, 7954))
     assert options.peer_addresses == (*options.listen_addresses, "[::1]:7000", "localhost:1")
-    assert options.caches == {"users": CacheOptions(maxsize=500, ttl=300.0)}
+    assert options.cache_options("users", CacheOptions()) == CacheOptions(maxsize=500, ttl=300.0)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,8 @@ def test_a_good_file_is_read(roster):
         ),
         ('mesh = "m"\n[caches.users]\nttl = 0', "flushmesh.toml: caches.users.ttl: seconds, more than 0, not 0"),
         ('mesh = "m"\n[caches.users]\nsize = 1', 'flushmesh.toml: caches.users: unknown key "size"; did you mean'),
+        ('mesh = "m"\nexpect = -1', "flushmesh.toml: expect: from 0 to peers_max, 1024, not -1"),
+        ('mesh = "m"\nexpect = "two"', "flushmesh.toml: expect: a whole number, not 'two'"),
         ('mesh = "m"\njournal_flushes_max = 0', "flushmesh.toml: journal_flushes_max: at least 1, not 0"),
     ],
 )
@@ -111,11 +113,13 @@ def test_variables_go_before_the_file(roster):
         "FLUSHMESH_LISTEN": "127.0.0.1:0",
         "FLUSHMESH_PEERS": "127.0.0.1:5, 127.0.0.1:6-7",
         "FLUSHMESH_MDNS": "true",
+        "FLUSHMESH_EXPECT": "3",
     }
     options = read_roster(roster(GOOD), environ)
 
     assert (options.mesh, options.name, options.listen, options.mdns) == ("blog", "n1", "127.0.0.1:0", True)
     assert options.peer_addresses == ("127.0.0.1:5", "127.0.0.1:6", "127.0.0.1:7")
+    assert options.expect == 3
 
 
 def test_a_mistake_in_a_variable_names_the_variable(roster):

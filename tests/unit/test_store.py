@@ -5,8 +5,11 @@ import threading
 
 import pytest
 
+from flushmesh.contents import CHANCES_MAX
+from flushmesh.entry import MISS, Entry
 from flushmesh.flight import Flight
-from flushmesh.store import CHANCES_MAX, MISS, Entry, Store
+from flushmesh.fresh import Fresh
+from flushmesh.store import Store
 from tests.unit.clock import Clock
 
 
@@ -22,35 +25,40 @@ def store(clock):
 
 def load(store, key, value):
     """Load *value* as a caller would."""
-    return store.fill(store.take_off(key), value)
+    return store.fill(store.take_off(key), Fresh(value))
+
+
+def kept(value, key="k"):
+    """Return what a write of *key* asks to be kept."""
+    return {key: (Fresh(value), 1)}
 
 
 def test_a_loaded_value_is_a_hit(store):
     """What was filled is served, and counted."""
     assert load(store, "k", "v") is True
 
-    assert store.get("k") == "v"
-    assert (store.hits, store.misses, store.loads) == (1, 1, 1)
+    assert store.get("k", MISS) == "v"
+    assert (store.contents.hits(), store.misses, store.loads) == (1, 1, 1)
 
 
 def test_none_is_a_value(store):
     """None is kept like any other value."""
     load(store, "k", None)
 
-    assert store.get("k") is None
-    assert store.get("other") is MISS
+    assert store.get("k", MISS) is None
+    assert store.get("other", MISS) is MISS
 
 
 def test_an_entry_ends_its_ttl_after_its_load_began(store, clock):
     """The time to live counts from the beginning of the load, not from its end."""
     flight = store.take_off("k")
     clock.now += 6
-    store.fill(flight, "v")
+    store.fill(flight, Fresh("v"))
 
     clock.now += 3.9
-    assert store.get("k") == "v"
+    assert store.get("k", MISS) == "v"
     clock.now += 0.1
-    assert store.get("k") is MISS
+    assert store.get("k", MISS) is MISS
 
 
 def test_a_value_that_is_expired_on_arrival_is_not_stored(store, clock):
@@ -58,8 +66,8 @@ def test_a_value_that_is_expired_on_arrival_is_not_stored(store, clock):
     flight = store.take_off("k")
     clock.now += 10
 
-    assert store.fill(flight, "v") is False
-    assert store.get("k") is MISS
+    assert store.fill(flight, Fresh("v")) is False
+    assert store.get("k", MISS) is MISS
     assert store.snapshot() == {}
 
 
@@ -69,8 +77,8 @@ def test_flush_revokes_a_running_load(store):
 
     store.flush("k")
 
-    assert store.fill(flight, "old") is False
-    assert store.get("k") is MISS
+    assert store.fill(flight, Fresh("old")) is False
+    assert store.get("k", MISS) is MISS
 
 
 def test_flush_all_revokes_every_running_load(store):
@@ -79,7 +87,7 @@ def test_flush_all_revokes_every_running_load(store):
 
     store.flush_all()
 
-    assert [store.fill(flight, "old") for flight in flights] == [False, False]
+    assert [store.fill(flight, Fresh("old")) for flight in flights] == [False, False]
 
 
 def test_a_flush_of_another_key_revokes_nothing(store):
@@ -88,7 +96,7 @@ def test_a_flush_of_another_key_revokes_nothing(store):
 
     store.flush("other")
 
-    assert store.fill(flight, "v") is True
+    assert store.fill(flight, Fresh("v")) is True
 
 
 def test_a_late_caller_does_not_join_a_revoked_flight(store):
@@ -100,17 +108,17 @@ def test_a_late_caller_does_not_join_a_revoked_flight(store):
 
     assert isinstance(new, Flight)
     assert new is not old
-    assert store.fill(new, "new") is True
-    assert store.fill(old, "old") is False
-    assert store.get("k") == "new"
+    assert store.fill(new, Fresh("new")) is True
+    assert store.fill(old, Fresh("old")) is False
+    assert store.get("k", MISS) == "new"
 
 
 def test_a_revoked_flight_still_lands_for_those_who_wait(store):
     """Callers that joined before the flush get the value."""
     flight = store.take_off("k")
-    future = store.take_off("k")
+    future = store.take_off("k").landing
     store.flush("k")
-    store.fill(flight, "old")
+    store.fill(flight, Fresh("old"))
 
     assert future.result(0).unpack() == "old"
 
@@ -128,7 +136,7 @@ def test_a_load_that_ended_meanwhile_is_found(store):
 def test_an_error_reaches_those_who_wait_and_stores_nothing(store):
     """A loader that raises frees its waiters with the same error; the next caller loads."""
     flight = store.take_off("k")
-    future = store.take_off("k")
+    future = store.take_off("k").landing
     error = LookupError("gone")
     store.fail(flight, error)
 
@@ -147,63 +155,63 @@ def test_flush_tells_whether_anything_was_held(store):
 
 def test_a_write_keeps_its_value(store):
     """What the writer sets is served once the write has ended."""
-    write = store.begin_write("k")
-    store.end_write(write, "v")
+    write = store.begin_write(["k"])
+    store.end_write(write, kept("v"))
 
-    assert store.get("k") == "v"
+    assert store.get("k", MISS) == "v"
 
 
 def test_during_a_write_nothing_is_served_or_filled(store):
     """From the beginning of a write to its end the key is neither served nor stored."""
     load(store, "k", "old")
-    write = store.begin_write("k")
-    assert store.get("k") is MISS
+    write = store.begin_write(["k"])
+    assert store.get("k", MISS) is MISS
     assert load(store, "k", "read meanwhile") is False
-    assert store.get("k") is MISS
-    store.end_write(write, MISS)
+    assert store.get("k", MISS) is MISS
+    store.end_write(write)
 
-    assert store.get("k") is MISS
+    assert store.get("k", MISS) is MISS
     assert load(store, "k", "new") is True
 
 
 def test_a_load_that_runs_across_a_whole_write_is_refused(store):
     """The end of a write revokes loads that began inside it."""
-    write = store.begin_write("k")
+    write = store.begin_write(["k"])
     flight = store.take_off("k")
-    store.end_write(write, MISS)
+    store.end_write(write)
 
-    assert store.fill(flight, "old") is False
+    assert store.fill(flight, Fresh("old")) is False
 
 
 @pytest.mark.parametrize("flush", [lambda store: store.flush("k"), lambda store: store.flush_all()])
 def test_a_flush_during_a_write_refuses_its_value(store, flush):
     """Somebody else wrote meanwhile: what this writer wants to keep may be the older one."""
-    write = store.begin_write("k")
+    write = store.begin_write(["k"])
     flush(store)
-    store.end_write(write, "mine")
+    store.end_write(write, kept("mine"))
 
-    assert store.get("k") is MISS
+    assert store.get("k", MISS) is MISS
 
 
 def test_of_two_writes_at_once_neither_keeps_its_value(store):
     """Which of two overlapping writes came last in the source of truth cannot be known here."""
-    first, second = store.begin_write("k"), store.begin_write("k")
-    store.end_write(first, "first")
+    first, second = store.begin_write(["k"]), store.begin_write(["k"])
+    store.end_write(first, kept("first"))
     assert load(store, "k", "read meanwhile") is False
-    store.end_write(second, "second")
+    store.end_write(second, kept("second"))
 
-    assert store.get("k") is MISS
+    assert store.get("k", MISS) is MISS
     assert load(store, "k", "new") is True
 
 
 def test_a_written_value_ends_its_ttl_after_the_write_began(store, clock):
     """A value that was written is as old as the beginning of its write."""
-    write = store.begin_write("k")
+    write = store.begin_write(["k"])
     clock.now += 4
-    store.end_write(write, "v")
+    store.end_write(write, kept("v"))
     clock.now += 6
 
-    assert store.get("k") is MISS
+    assert store.get("k", MISS) is MISS
 
 
 def test_the_store_is_bounded(store):
@@ -218,20 +226,20 @@ def test_an_entry_that_was_hit_gets_a_second_chance(store):
     """Eviction passes over what was read since it last came by."""
     for key in "abc":
         load(store, key, key)
-    store.get("a")
+    store.get("a", MISS)
     load(store, "d", "d")
 
     assert set(store.snapshot()) == {"a", "c", "d"}
     load(store, "e", "e")
     load(store, "f", "f")
-    assert store.get("a") is MISS
+    assert store.get("a", MISS) is MISS
 
 
 def test_eviction_ends_although_everything_was_hit(store):
     """When every entry has its second chance, the oldest goes."""
     for key in "abc":
         load(store, key, key)
-        store.get(key)
+        store.get(key, MISS)
     load(store, "d", "d")
 
     assert set(store.snapshot()) == {"b", "c", "d"}
@@ -247,7 +255,7 @@ def test_expired_entries_make_room_before_live_ones(store, clock):
     load(store, "d", "d")
 
     assert set(store.snapshot()) == {"b", "c", "d"}
-    assert set(store._entries) == set(store._policy) == {"b", "c", "d"}
+    assert set(store.contents.entries) == set(store.contents._policy) == {"b", "c", "d"}
 
 
 def test_flushing_an_expired_entry_harms_nothing(store, clock):
@@ -256,7 +264,7 @@ def test_flushing_an_expired_entry_harms_nothing(store, clock):
     clock.now += 20
     store.flush("k")
 
-    assert store._entries == {}
+    assert store.contents.entries == {}
     assert load(store, "k", "new") is True
 
 
@@ -265,10 +273,10 @@ def test_eviction_passes_over_few_although_everything_was_hit(clock):
     store = Store(maxsize=100, ttl=10.0, clock=clock)
     for number in range(100):
         load(store, f"k{number}", number)
-        store.get(f"k{number}")
+        store.get(f"k{number}", MISS)
     load(store, "new", "v")
 
-    passed_over = {key for key, entry in store._entries.items() if not entry.marked} - {"new"}
+    passed_over = {key for key, entry in store.contents.entries.items() if entry.credited == entry.hits} - {"new"}
     assert passed_over == {f"k{number}" for number in range(CHANCES_MAX)}
     assert len(store.snapshot()) == 100
     assert not store.holds(f"k{CHANCES_MAX}")
@@ -278,7 +286,7 @@ def test_an_entry_is_there_at_every_moment_of_its_second_chance(store):
     """Eviction that passes over an entry never takes it away from a reader, not even for one line of code."""
     for key in "abc":
         load(store, key, key)
-    store.get("a")
+    store.get("a", MISS)
     flight = store.take_off("d")
     found = []
 
@@ -288,7 +296,7 @@ def test_an_entry_is_there_at_every_moment_of_its_second_chance(store):
 
     sys.settrace(look)
     try:
-        store.fill(flight, "d")
+        store.fill(flight, Fresh("d"))
     finally:
         sys.settrace(None)
 
@@ -310,26 +318,26 @@ def test_an_entry_is_there_at_every_moment_of_its_replacement(store):
 
     sys.settrace(look)
     try:
-        store.fill(flight, "new")
+        store.fill(flight, Fresh("new"))
     finally:
         sys.settrace(None)
-    store.fill(first, "b")
+    store.fill(first, Fresh("b"))
 
-    assert store.get("a") == "new"
+    assert store.get("a", MISS) == "new"
     assert all(found)
 
 
 def test_a_closed_store_stores_nothing(store):
     """Loads and writes that end after the close leave nothing behind."""
     load(store, "before", "v")
-    flight, write = store.take_off("filled"), store.begin_write("written")
+    flight, write = store.take_off("filled"), store.begin_write(["written"])
     store.close()
 
-    assert store.fill(flight, "v") is False
-    store.end_write(write, "v")
+    assert store.fill(flight, Fresh("v")) is False
+    store.end_write(write, kept("v"))
     assert load(store, "later", "v") is False
-    assert store._entries == {}
-    assert [store.get(key) for key in ("before", "filled", "written", "later")] == [MISS] * 4
+    assert store.contents.entries == {}
+    assert [store.get(key, MISS) for key in ("before", "filled", "written", "later")] == [MISS] * 4
 
 
 class Farewell:
@@ -346,12 +354,12 @@ class Farewell:
 
 
 def replaced(store, clock):
-    store.end_write(store.begin_write("k"), "other")
+    store.end_write(store.begin_write(["k"]), kept("other"))
 
 
 def refilled(store, clock):
     store._flights["k"] = flight = Flight("k", clock())
-    store.fill(flight, "new")
+    store.fill(flight, Fresh("new"))
 
 
 def evicted(store, clock):

@@ -20,9 +20,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from flushmesh.entry import MISS, Entry
 from flushmesh.errors import RecursiveLoad
-from flushmesh.flight import Flight
-from flushmesh.store import MISS, Entry, Store, Write
+from flushmesh.flight import Flight, Passenger
+from flushmesh.fresh import Fresh
+from flushmesh.store import Store
+from flushmesh.write import Write
 from tests.unit.clock import Clock
 
 TTL = 10.0
@@ -131,10 +134,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     def follow_eviction(self, newest):
         """Take over what the store has let go, once it is clear that it had to."""
-        gone = [key for key in self.held if key not in self.store._entries]
+        gone = [key for key in self.held if key not in self.store.contents.entries]
         assert newest not in gone
         if any(self.serves(key) for key in gone):
-            assert len(self.store._entries) == self.maxsize
+            assert len(self.store.contents.entries) == self.maxsize
             assert len(gone) <= len(KEYS) - self.maxsize
         for key in gone:
             del self.held[key]
@@ -145,7 +148,7 @@ class StoreMachine(RuleBasedStateMachine):
     def look(self, key):
         held = self.serves(key)
 
-        assert self.store.get(key) == (held.value if held else MISS)
+        assert self.store.get(key, MISS) == (held.value if held else MISS)
 
     @rule(key=SOME_KEY)
     def begin_load(self, key):
@@ -157,9 +160,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert isinstance(got, Entry)
             assert got.value == held.value
         elif running is not None:
-            assert isinstance(got, Future)
-            assert not got.done()
-            running.waiting.append(got)
+            assert isinstance(got, Passenger)
+            assert not got.landing.done()
+            running.waiting.append(got.landing)
         else:
             assert isinstance(got, Flight)
             assert (got.key, got.began) == (key, self.now)
@@ -184,7 +187,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.fraction = fraction
         writing = any(writing.key == load.key for writing in self.writes)
 
-        stored = self.store.fill(load.flight, value)
+        stored = self.store.fill(load.flight, Fresh(value))
 
         expected = not load.revoked and not writing and self.put(load.key, value, load.stamp, load.began)
         assert stored is expected
@@ -241,7 +244,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(key=SOME_KEY)
     def begin_write(self, key):
-        write = self.store.begin_write(key)
+        write = self.store.begin_write([key])
 
         self.forget([key], self.stamp())
         self.writes.append(Writing(key, write, self.stamp(), self.now))
@@ -256,7 +259,7 @@ class StoreMachine(RuleBasedStateMachine):
         flushed_meanwhile = self.flushed[writing.key] > writing.stamp
         kept = sets and alone and not writing.revoked
 
-        self.store.end_write(writing.write, value)
+        self.store.end_write(writing.write, {writing.key: (Fresh(value), 1)} if sets else {})
 
         self.forget([writing.key], self.stamp())
         if kept and self.put(writing.key, value, self.stamp(), writing.began):
@@ -307,11 +310,11 @@ class StoreMachine(RuleBasedStateMachine):
         for key in KEYS:
             assert self.store.holds(key) is (key in served)
             # To look is a hit, and would give every entry its second chance.
-            entry = self.store._entries.get(key)
-            marked = entry is not None and entry.marked
-            assert self.store.get(key) == served.get(key, MISS)
+            entry = self.store.contents.entries.get(key)
+            hits = 0 if entry is None else entry.hits
+            assert self.store.get(key, MISS) == served.get(key, MISS)
             if entry is not None:
-                entry.marked = marked
+                entry.hits = hits
 
     @invariant()
     def nothing_from_before_a_flush_is_served(self):
@@ -335,8 +338,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_is_bounded(self):
-        assert len(self.store._entries) <= self.maxsize
-        assert len(self.store._policy) <= len(self.store._entries)
+        assert len(self.store.contents.entries) <= self.maxsize
+        assert len(self.store.contents._policy) <= len(self.store.contents.entries)
         assert self.store.loads == self.loads_begun
 
 

@@ -1,0 +1,66 @@
+"""
+Tags: which keys carry which, and which were flushed a moment ago.
+
+The tags of a value are known only when its load is done.  So the tags that were flushed
+meanwhile are remembered for as long as any load or write is open, each with its number: a
+value that carries one of a number above the count at which its load began is too old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+# Remembered at once; a store that would exceed it revokes what is open and begins anew.
+REMEMBERED_MAX: Final = 65_536
+
+
+class Tags:
+    """
+    An index of keys by tag, and the latest flushes of tags.
+
+    `count` numbers the flushes of tags; it only grows.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._keys: dict[str, set[str]] = {}
+        self._flushed: dict[str, int] = {}
+
+    def add(self, key: str, tags: Iterable[str]) -> None:
+        """Note that *key* carries *tags*."""
+        for tag in tags:
+            self._keys.setdefault(tag, set()).add(key)
+
+    def discard(self, key: str, tags: Iterable[str]) -> None:
+        """Note that *key* carries *tags* no longer."""
+        for tag in tags:
+            keys = self._keys.get(tag)
+            if keys is not None:
+                keys.discard(key)
+                if not keys:
+                    del self._keys[tag]
+
+    def flush(self, tag: str) -> set[str]:
+        """Number a flush of *tag*; return the keys that carry it, for the caller to let go."""
+        self.count += 1
+        self._flushed[tag] = self.count
+        return self._keys.pop(tag, set())
+
+    def flushed_since(self, count: int, tags: Iterable[str]) -> int:
+        """Return the number of the latest flush of any of *tags* after *count*, or 0."""
+        latest = max((self._flushed.get(tag, 0) for tag in tags), default=0)
+        return latest if latest > count else 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no more flushes can be remembered."""
+        return len(self._flushed) >= REMEMBERED_MAX
+
+    def forget(self) -> None:
+        """Forget which were flushed; nothing that began before is open any more."""
+        self._flushed.clear()
+
+    def clear(self) -> None:
+        """Note that no key carries any tag."""
+        self._keys.clear()
