@@ -28,7 +28,8 @@ class Landing(Generic[V]):
 
     An abandoned one was cancelled before it had either; whoever waits starts anew.  With
     *graced* the load failed, and the value is an old one.  *flushed* is the number of the
-    latest flush, during the load, of a tag that the value turned out to carry; 0 if none.
+    first flush, during the load, that may have been of a tag that the value turned out to
+    carry; 0 if none was.
     """
 
     value: V | None = None

@@ -336,11 +336,12 @@ class Store(Generic[V]):
                 self._tidy_locked()
 
     def _flushed_meanwhile_locked(self, flight: Flight[V], tags: Iterable[str]) -> int:
-        """Return the number of the latest flush of *tags* during *flight*, or of the first that may have been one."""
-        if self._flights.get(flight.key) is not flight:
-            # For a flight that is revoked already, nobody remembers which tags were flushed.
-            return flight.tags_seen + 1
-        return self._tags.flushed_since(flight.tags_seen, tags)
+        """Return the number of the first flush that may have been of one of *tags* during *flight*, or 0."""
+        # A tag that was flushed twice is remembered with its latest number, and those who came
+        # in between must not be given the value either; nor is anything remembered for a flight
+        # that is revoked already.  So the first flush of any tag counts.
+        revoked = self._flights.get(flight.key) is not flight
+        return flight.tags_seen + 1 if revoked or self._tags.flushed_since(flight.tags_seen, tags) else 0
 
     def _old_locked(self, key: str, now: float) -> Entry[V] | None:
         """Return the entry that may stand in for a failed load of *key*."""

@@ -4,6 +4,7 @@ from flushmesh.fresh import Fresh
 from flushmesh.protocol.messages import Identity, Vouch
 from flushmesh.protocol.peer import Peer
 from flushmesh.store import MISS, Store
+from flushmesh.versions import LAG_MAX, Versions
 from tests.protocol.world import joined
 
 
@@ -78,3 +79,31 @@ def test_distrust_revokes_the_loads_that_are_running():
 
     assert store.fill(flight, Fresh("old")) is False
     assert store.get("k", MISS) is MISS
+
+
+def test_who_comes_between_two_flushes_of_a_tag_starts_anew():
+    """A caller that joined a load after a flush of its tag is not given its value because the tag is flushed again."""
+    store = Store(10, 300.0, lambda: 100.0)
+    flight = store.take_off("k")
+    early = store.take_off("k")
+    store.flush_tag("t")
+    between = store.take_off("k")
+    store.flush_tag("t")
+    store.fill(flight, Fresh("old", tags=["t"]))
+
+    assert early.takes(early.landing.result(0))
+    assert not between.takes(between.landing.result(0))
+
+
+def test_a_late_flush_of_an_older_version_does_not_undo_a_demand_that_was_lost():
+    """While a lost demand may matter, a key that is demanded anew may have been demanded in a newer version."""
+    versions = Versions(demands_max=1)
+    versions.demand("k", 9, 0.0)
+    versions.demand("other", 1, 1.0)
+    versions.demand("k", 8, 2.0)
+
+    assert not versions.allow("k", 8, 3.0)
+    versions.demand("k", 10, 4.0)
+    assert not versions.allow("k", 10, LAG_MAX - 1)
+    assert versions.allow("k", 10, LAG_MAX + 1)
+    assert not versions.allow("k", 9, LAG_MAX + 1)
