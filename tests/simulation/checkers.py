@@ -8,17 +8,21 @@ under test but what an application or a wire tap could see.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
 from flushmesh.protocol.messages import Ack, Flush, Hello, Identity, Message, Ping
 from flushmesh.protocol.trust import Phase
+from tests.simulation.forgetting import Forgetting
 from tests.simulation.world import Violation
 
 if TYPE_CHECKING:
-    from tests.simulation.process import Process, Value
+    from flushmesh.write import Write
+    from tests.simulation.process import Process
     from tests.simulation.run import Run
+    from tests.simulation.source import Value
 
 # Real seconds that a bound may be exceeded by: what rates that differ by 0.1 % amount to, and
 # the time from reading a clock to acting on it, which here is none.
@@ -28,7 +32,7 @@ TOLERANCE = 1.0011
 @dataclass(eq=False)
 class Flushed:
     """
-    One flush: who, when, and which version of each key was current then.
+    One flush: who, when, and which version of each key it covers was current then, or demanded.
 
     It counts for a reader from the moment in `counts`: when it was made, or when the reader
     could first have known of its origin, if that was later.  Before that nobody promises
@@ -37,9 +41,8 @@ class Flushed:
 
     origin: Process
     sequence: int
-    key: str | None
+    flush: Flush
     at: float
-    local_at: float
     versions: dict[str, int]
     counts: dict[Process, float] = field(default_factory=dict)
     done: dict[Process, int] = field(default_factory=dict)
@@ -56,9 +59,10 @@ class Checkers:
         self.stalest = 0.0
         self.fences = 0
         self._processes: dict[bytes, Process] = {}
+        # By key and by tag.
         self._flushes: dict[str, list[Flushed]] = defaultdict(list)
         self._by_origin: dict[Process, list[Flushed]] = defaultdict(list)
-        self._forgot: dict[tuple[Process, str], int] = {}
+        self._forgetting = Forgetting()
         self._applied_upto: dict[tuple[Process, bytes], int] = {}
         self._applied: set[tuple[Process, bytes, int]] = set()
         self._knows: dict[Process, frozenset[bytes]] = {}
@@ -76,21 +80,42 @@ class Checkers:
             self._processes = {process.node.identity.id: process for process in self.run.processes}
         return self._processes[node_id]
 
-    # G1, G2: nothing whose load began before a flush is served after it.
+    def _targets(self, flush: Flush) -> Sequence[str]:
+        target = flush.key if flush.key is not None else flush.tag
+        return self.run.keys if target is None else (target,)
+
+    # G1, G2: nothing whose load began before a flush is served after it, and nothing older than was demanded.
 
     def forgot(self, process: Process, flush: Flush) -> None:
-        for key in [flush.key] if flush.key is not None else self.run.database:
-            self._forgot[process, key] = self.world.stamp()
+        self._forgetting.flushed(process, self._targets(flush), flush.version, self.world.stamp())
+
+    def write_began(self, process: Process, write: Write) -> None:
+        self._forgetting.write_began(process, write, self.world.stamp())
+
+    def write_ended(self, process: Process, write: Write, flushes: Iterable[Flush], stamp: int) -> None:
+        """A write has flushed at *stamp* what it was of."""
+        self._forgetting.write_ended(process, write)
+        for flush in flushes:
+            self._forgetting.flushed(process, self._targets(flush), flush.version, stamp)
 
     def filled(self, process: Process, value: Value) -> None:
-        if value.began < self._forgot.get((process, value.key), -1):
-            self.fail("G2", f"{process} stored {value}, which a flush has revoked")
+        now, forgetting = self.world.stamp(), self._forgetting
+        why = forgetting.too_early(process, value, now) or forgetting.too_old(process, value, now)
+        if why := why or forgetting.inside(process, value, now):
+            self.fail("G2", f"{process} stored {value}: {why}")
 
-    def joined(self, process: Process, key: str, value: Value, asked: int) -> None:
+    def kept(self, process: Process, write: Write, value: Value) -> None:
+        """What *write* has set is in the store; its own flush at the end is not told of yet."""
+        now = self.world.stamp()
+        why = self._forgetting.meanwhile(process, value, write, now) or self._forgetting.too_old(process, value, now)
+        if why:
+            self.fail("G2", f"{process} kept {value}: {why}")
+
+    def joined(self, process: Process, value: Value, asked: int) -> None:
         """A caller that waited for somebody else's load has got its value."""
-        flushed = self._forgot.get((process, key), -1)
-        if value.began < flushed <= asked:
-            self.fail("G2", f"{process} gave {value} to a caller that came after the flush")
+        why = self._forgetting.too_early(process, value, asked)
+        if why:
+            self.fail("G2", f"{process} gave {value} to a caller that came later: {why}")
 
     # G4 and the fences: how old what is served may be.
 
@@ -99,19 +124,28 @@ class Checkers:
         self.hits += 1
         if process.rate * (self.world.now - value.at) > self.run.plan.ttl + 1e-6:
             self.fail("TTL", f"{process} served {value}, whose load began at {value.at:.3f}")
-        forgot = self._forgot.get((process, key), -1)
-        if value.began < forgot <= asked:
-            self.fail("G1", f"{process} served {value} to a read that came after the flush")
-        for flushed in reversed(self._flushes[key]):
-            if flushed.versions[key] <= value.version:
-                break
-            if flushed.done.get(process, inf) <= asked:
-                self.fail(
-                    "G5", f"{process} served {value} after {flushed.origin}'s flush {flushed.sequence} was done there"
-                )
-            counted = flushed.counts.get(process)
-            if counted is not None:
-                self._check_age(process, value, flushed, self.world.now - counted)
+        forgetting = self._forgetting
+        why = forgetting.too_early(process, value, asked) or forgetting.too_old(process, value, asked)
+        if why := why or forgetting.inside(process, value, asked):
+            self.fail("G1", f"{process} served {value} to a read that came later: {why}")
+        if not value.lagged:
+            # Of what a replica returned late, nobody promises more than that it is not older than was demanded.
+            self._check_staleness(process, key, value, asked)
+
+    def _check_staleness(self, process: Process, key: str, value: Value, asked: int) -> None:
+        for target in (key, *value.tags):
+            for flushed in reversed(self._flushes[target]):
+                if flushed.at < value.at:
+                    # The load has seen what was written before this one, and before all earlier ones.
+                    break
+                if flushed.versions[key] <= value.version:
+                    continue
+                if flushed.done.get(process, inf) <= asked:
+                    where = f"{flushed.origin}'s flush {flushed.sequence}"
+                    self.fail("G5", f"{process} served {value} after {where} was done there")
+                counted = flushed.counts.get(process)
+                if counted is not None:
+                    self._check_age(process, value, flushed, self.world.now - counted)
 
     def _check_age(self, process: Process, value: Value, flushed: Flushed, age: float) -> None:
         bound = self.run.plan.max_staleness * TOLERANCE
@@ -120,17 +154,18 @@ class Checkers:
             where = f"{flushed.origin}'s flush {flushed.sequence}, made {flushed.at:.3f}"
             self.fail("G4", f"{process} served {value}, {age:.3f} s after {where}; bound {bound:.3f}")
 
-    def flushed(self, origin: Process, sequence: int, key: str | None, local_at: float) -> None:
+    def flushed(self, origin: Process, sequence: int, flush: Flush) -> None:
         """A flush was numbered."""
-        database = self.run.database
-        versions = {key: database[key]} if key is not None else dict(database)
-        flushed = Flushed(origin, sequence, key, self.world.now, local_at, versions)
+        versions = self.run.source.versions()
+        if flush.key is not None and flush.version is not None:
+            versions = {flush.key: flush.version}
+        flushed = Flushed(origin, sequence, flush, self.world.now, versions)
         for reader in self.run.processes:
             joining = reader not in self._joined or reader.node.trust.phase is Phase.JOINING
             if reader.alive and reader is not origin and (joining or (reader, origin) in self._linked):
                 flushed.counts[reader] = self.world.now
-        for covered in versions:
-            self._flushes[covered].append(flushed)
+        for target in self._targets(flush):
+            self._flushes[target].append(flushed)
         self._by_origin[origin].append(flushed)
 
     # Who could know of whom.
@@ -196,7 +231,7 @@ class Checkers:
         if first != upto + 1:
             self.fail("G3", f"{process} applied {first} of {origin.name} after {upto}")
         issued = self._by_origin[self._process(origin.id)][first - 1 : first - 1 + len(flushes)]
-        if [flush.key for flush in flushes] != [flushed.key for flushed in issued]:
+        if list(flushes) != [flushed.flush for flushed in issued]:
             self.fail("G3", f"{process} applied as {first} of {origin.name} what was not flushed there")
         self._applied_upto[process, origin.id] = upto + len(flushes)
         for sequence in range(first, first + len(flushes)):
@@ -255,8 +290,8 @@ class Checkers:
             journal = process.node.journal
             if journal.head - journal.floor > plan.journal:
                 self.fail("memory", f"{process} holds {journal.head - journal.floor} flushes")
-            if len(process.store.snapshot()) > plan.maxsize:
-                self.fail("memory", f"{process} holds {len(process.store.snapshot())} entries")
+            if process.cache.size() > plan.maxsize:
+                self.fail("memory", f"{process} holds {process.cache.size()} entries")
             contacts = sum(1 for _ in process.node.contacts)
             if contacts > 3 * len(self.run.addresses) + len(process.node.peers):
                 self.fail("memory", f"{process} has {contacts} contacts")

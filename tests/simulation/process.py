@@ -1,5 +1,5 @@
 """
-A process of a simulation: the shipped node, stores and flights, driven as `Mesh` and the driver do.
+A process of a simulation: the shipped node and store, driven as `Mesh` and the driver do.
 
 Its clock runs at a rate of its own from a start of its own.  While it is paused nothing of
 it happens, and everything that comes waits.
@@ -9,54 +9,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flushmesh.entry import MISS, Entry, Miss
-from flushmesh.flight import Flight, Landing, Passenger
-from flushmesh.fresh import Fresh
 from flushmesh.protocol import effects as do
 from flushmesh.protocol.effects import Effect
 from flushmesh.protocol.journal import Journal
 from flushmesh.protocol.messages import Flush, Hello, Identity, Message
 from flushmesh.protocol.node import Node, NodeOptions
-from flushmesh.store import Store
-from flushmesh.write import Write
+from tests.simulation.cache import Cache
 from tests.simulation.network import End
-from tests.simulation.world import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.run import Run
-
-CACHE = "c"
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a load returned: which version of the key; it began at the stamp *began*, at the time *at*."""
-
-    key: str
-    version: int
-    began: int
-    at: float = field(compare=False)
-
-
-class Glimpsed(dict[str, Entry[Value]]):
-    """
-    A store's own dict, in which a reader may be stopped before and after it has looked.
-
-    Other threads go on meanwhile, which is what makes a lock-free hit hard.
-    """
-
-    process: Process
-
-    def __getitem__(self, key):
-        self.process.stumble()
-        try:
-            return super().__getitem__(key)
-        finally:
-            self.process.stumble()
 
 
 class Process:
@@ -71,7 +35,6 @@ class Process:
         self.offset = self.world.random.uniform(0, 1e5)
         self.alive = True
         self.paused = False
-        self.reading = False
         self.ends: dict[int, End] = {}
         self.waiting: list[tuple[int, float]] = []
         # What a wire tap could see: which addresses it was told of, and which have shown any life.
@@ -91,19 +54,12 @@ class Process:
             self.clock(),
             plan.ping_interval,
         )
-        self.store: Store[Value] = Store(plan.maxsize, plan.ttl, self.clock, plan.max_staleness, self._draw)
-        entries = Glimpsed()
-        entries.process = self
-        self.store.entries = self.store.contents.entries = entries
-        self.store.trusted_at = self.node.trust.at
+        self.cache = Cache(self)
+        self.cache.store.trusted_at = self.node.trust.at
         run.network.listeners[address] = self
 
     def __repr__(self) -> str:
         return f"{self.name}@{self.address}"
-
-    def _draw(self) -> float:
-        """Draw an entry's bound; the longest shows most."""
-        return 1.0 if self.world.chance(0.5) else self.world.random.random()
 
     def clock(self) -> float:
         return self.offset + self.rate * self.world.now
@@ -142,13 +98,6 @@ class Process:
             for action in stopped:
                 self.thread(action)
             self._drive()
-
-    def stumble(self) -> None:
-        """The reading thread is stopped for a moment, while the others go on."""
-        if self.reading and not (self.run.peace or self.run.plan.calm) and self.world.chance(0.02):
-            self.reading = False
-            self.run.let_pass(self.world.random.choice((0.01, 0.3, 2.0)) * self.run.plan.max_staleness)
-            self.reading = True
 
     # The driver.
 
@@ -226,16 +175,16 @@ class Process:
             case do.Apply(origin, first, flushes):
                 self.run.checkers.applied(self, origin, first, flushes)
                 for flush in flushes:
-                    self.forget(flush)
+                    self.cache.apply(flush)
             case do.Trust(at):
                 if self.world.loud:
                     self.world.note(f"{self} trusts what it had {self.clock() - at:.3f} s ago")
-                self.store.trusted_at = at
+                self.cache.store.trusted_at = at
             case do.Distrust(peer, since, reason):
                 self.world.note(f"{self} distrusts {peer and peer.name}: {reason}")
-                before = len(self.store.snapshot())
-                self.store.distrust(since)
-                self.run.checkers.distrusted(self, peer, before, len(self.store.snapshot()))
+                before = len(self.cache.store.snapshot())
+                self.cache.store.distrust(since)
+                self.run.checkers.distrusted(self, peer, before, len(self.cache.store.snapshot()))
             case do.Acknowledged() | do.Reconsider():
                 self.run.checkers.delivered(self)
             case do.Parted(peer, gone, reason):
@@ -244,93 +193,20 @@ class Process:
             case do.Met(peer):
                 self.world.note(f"{self} follows {peer.name}")
 
-    def forget(self, flush: Flush) -> None:
-        """Apply *flush* to the store, as `Cache.apply` does."""
-        if flush.key is not None:
-            self.store.flush(flush.key)
-        else:
-            self.store.flush_all()
-        self.run.checkers.forgot(self, flush)
-        if self.world.loud:
-            self.world.note(f"{self} forgets {flush.key or 'everything'}")
-
-    # The application.
-
-    def flush(self, key: str | None, *, watch: bool) -> None:
-        """Flush here, number the flush, and wake the driver, in the order of `Cache.flush`."""
-        self.forget(Flush(CACHE, key))
-        self._number(key, watch=watch)
-
-    def _number(self, key: str | None, *, watch: bool) -> None:
+    def broadcast(self, flush: Flush, *, watch: bool) -> None:
+        """Number *flush* and wake the driver."""
         if self.node.leaving:
             return
-        sequence = self.node.flush(Flush(CACHE, key))
-        self.run.checkers.flushed(self, sequence, key, self.clock())
+        sequence = self.node.flush(flush)
+        self.run.checkers.flushed(self, sequence, flush)
         self.world.after(0.0005, lambda: self.deliver(self.wake))
         if watch:
             self.waiting.append((sequence, self.clock()))
             self.deliver(lambda: self.act(self.node.ask(sequence)))
 
-    def end_write(self, write: Write, version: int) -> None:
-        """End a write as `Writing` does: flush here, keep the value unless it may be old, tell the peers."""
-        at = (write.began - self.offset) / self.rate
-        (key,) = write.keys
-        self.store.end_write(write, {key: (Fresh(Value(key, version, self.world.stamp() + 1, at)), 1)})
-        self.run.checkers.forgot(self, Flush(CACHE, key))
-        self._number(key, watch=False)
-
     def wake(self) -> None:
         for link in list(self.ends):
             self.pump(link)
-
-    def look(self, key: str) -> Value | Miss:
-        """Look into the store, as the first line of every read does."""
-        asked = self.world.stamp()
-        self.reading = True
-        value = self.store.get(key, MISS)
-        self.reading = False
-        if isinstance(value, Value):
-            self.run.checkers.hit(self, key, value, asked)
-        return value
-
-    def read(self, key: str) -> None:
-        """Read through the cache, loading on a miss."""
-        asked = self.world.stamp()
-        if isinstance(self.look(key), Value):
-            return
-        flight = self.store.take_off(key)
-        if isinstance(flight, Flight):
-            self.load(flight)
-        elif isinstance(flight, Passenger):
-            flight.landing.add_done_callback(lambda future: self._landed(key, future.result(), asked))
-        else:
-            self.run.checkers.hit(self, key, flight.value, self.world.stamp())
-
-    def _landed(self, key: str, landing: Landing[Value], asked: int) -> None:
-        if landing.value is not None:
-            # A future swallows what its callbacks raise, loudly; the checkers keep it as well.
-            with suppress(Violation):
-                self.run.checkers.joined(self, key, landing.value, asked)
-
-    def load(self, flight: Flight[Value]) -> None:
-        """Run a loader: it reads the source of truth somewhere in between."""
-        began, at = self.world.stamp(), self.world.now
-        took = self.run.plan.load_time * self.world.random.expovariate(1.0)
-        when = took * self.world.random.random()
-
-        def look() -> None:
-            value = Value(flight.key, self.run.database[flight.key], began, at)
-            self.world.after(took - when, lambda: self.thread(lambda: done(value)))
-
-        def done(value: Value) -> None:
-            if self.world.chance(self.run.plan.loads_fail):
-                self.store.fail(flight, OSError("the source is gone"))
-            elif self.store.fill(flight, Fresh(value)):
-                if self.world.loud:
-                    self.world.note(f"{self} stores {value}")
-                self.run.checkers.filled(self, value)
-
-        self.world.after(when, lambda: self.thread(look))
 
     # Its end.
 

@@ -12,10 +12,14 @@ import re
 from dataclasses import dataclass, replace
 
 from flushmesh.options import ping_interval
+from flushmesh.protocol.messages import Flush
 from flushmesh.protocol.peer import State
+from tests.simulation.application import Application
+from tests.simulation.cache import CACHE
 from tests.simulation.checkers import Checkers
 from tests.simulation.network import KEEPALIVE_MAX, Network
 from tests.simulation.process import Process
+from tests.simulation.source import Source
 from tests.simulation.world import Violation, World
 
 
@@ -25,11 +29,17 @@ class Plan:
     What a run is like; durations in seconds, rates in events a second.
 
     *window* is flow control: so many messages are under way on a stream before its sender
-    must wait.
+    must wait.  Of the keys a share of *versioned* is loaded and flushed with versions, from a
+    replica that lags by up to *lag*; *demands* is how many demands a store remembers.
     """
 
     nodes: int = 3
     keys: int = 5
+    tags: int = 3
+    versioned: float = 0.5
+    lag: float = 0.0
+    demands: int = 1000
+    ahead: float | None = None
     seconds: float = 60.0
     max_staleness: float = 5.0
     lost_after: float = 20.0
@@ -77,6 +87,11 @@ def plan_of(seed: int) -> Plan:
     plan = Plan(
         nodes=random.choice((2, 2, 3, 3, 3, 4, 4, 5, 6, 8)),
         keys=random.choice((1, 3, 8, 20)),
+        tags=random.choice((1, 2, 5)),
+        versioned=random.choice((0.0, 0.5, 1.0)),
+        lag=random.choice((0.0, 0.3, 5.0)),
+        demands=random.choice((1000, 1000, 1000, 2)),
+        ahead=random.choice((None, None, 0.5)),
         seconds=random.choice((20.0, 40.0, 60.0)),
         max_staleness=staleness,
         lost_after=staleness * random.choice((2.0, 4.0, 8.0)),
@@ -105,64 +120,6 @@ def plan_of(seed: int) -> Plan:
     return plan
 
 
-class Application:
-    """What the processes do all day: read, write, flush everything, wait for receipts."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.world = run.world
-
-    def begin(self, process: Process) -> None:
-        self._again(process, self.run.plan.reads, self.read)
-        self._again(process, self.run.plan.writes, self.write)
-
-    def _again(self, process: Process, rate: float, action) -> None:
-        def act() -> None:
-            if process.alive:
-                if not self.run.quiet or action == self.read:
-                    process.thread(lambda: action(process))
-                self.world.after(self.world.random.expovariate(rate), act)
-
-        self.world.after(self.world.random.expovariate(rate), act)
-
-    def read(self, process: Process) -> None:
-        process.read(self.world.random.choice(self.run.keys))
-
-    def glance(self, process: Process) -> None:
-        """Another thread reads, in the middle of what the driver does."""
-        if self.world.chance(0.3):
-            for key in self.run.keys:
-                process.look(key)
-
-    def write(self, process: Process) -> None:
-        """Commit, and flush a moment later; who dies in between has told nobody."""
-        key = self.world.random.choice(self.run.keys)
-        kind = self.world.random.random()
-        if kind < 0.3:
-            self._write_inside(process, key)
-            return
-        self.run.database[key] += 1
-        target = None if kind > 0.95 else key
-        watch = self.world.chance(0.5)
-        delay = self.world.random.choice((0.0, 0.001, 0.2))
-        self.world.after(delay, lambda: process.thread(lambda: process.flush(target, watch=watch)))
-
-    def _write_inside(self, process: Process, key: str) -> None:
-        """Write as `Cache.writing` does, and keep the value."""
-        write = process.store.begin_write([key])
-        took = self.world.random.choice((0.001, 0.1, 1.0))
-
-        def commit() -> None:
-            self.run.database[key] += 1
-            version = self.run.database[key]
-            self.world.after(took / 2, lambda: process.thread(lambda: end(version)))
-
-        def end(version: int) -> None:
-            process.end_write(write, version)
-
-        self.world.after(took / 2, lambda: process.thread(commit))
-
-
 class Run:
     """One world from its beginning to its end."""
 
@@ -170,7 +127,9 @@ class Run:
         self.plan = plan or plan_of(seed)
         self.world = World(seed, loud=loud)
         self.keys = [f"k{number}" for number in range(self.plan.keys)]
-        self.database = dict.fromkeys(self.keys, 0)
+        self.tags = [f"t{number}" for number in range(self.plan.tags)]
+        self.source = Source(self.world, self.keys, self.tags, self.plan.lag)
+        self.versioned = {key for key in self.keys if self.world.chance(self.plan.versioned)}
         self.network = Network(self.world, self.plan.delay, self.plan.spread)
         self.addresses = [f"h{number}:1" for number in range(self.plan.nodes + 2)]
         self.processes: list[Process] = []
@@ -301,7 +260,7 @@ class Run:
 
     def _leave(self, process: Process) -> None:
         if not process.paused and self.world.chance(0.5):
-            process.flush(self.world.random.choice(self.keys), watch=False)
+            process.cache.flush(Flush(CACHE, self.world.random.choice(self.keys)), watch=False)
         process.leave()
         self.world.after(self.world.random.choice((1.1, 3.0)), lambda: self.start(process.address))
 
@@ -322,7 +281,7 @@ class Run:
     def _roll_one(self) -> None:
         oldest = self.alive()[0]
         # What was flushed last goes before the goodbye.
-        oldest.flush(self.world.random.choice(self.keys), watch=False)
+        oldest.cache.flush(Flush(CACHE, self.world.random.choice(self.keys)), watch=False)
         oldest.leave()
         self.world.after(1.5, lambda: self.start(oldest.address))
 
@@ -357,7 +316,7 @@ class Run:
         """Nothing has been written for longer than the bound: whatever is served is the newest that was flushed."""
         for process in self.alive():
             for key in self.keys:
-                process.look(key)
+                process.cache.look(key)
         self.checkers.bounds()
 
 
