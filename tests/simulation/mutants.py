@@ -2,14 +2,16 @@
 The planted bugs: what this design is easiest to get wrong, each a few words of the shipped code.
 
 A rule that can be broken without anybody noticing is a rule without a test.  `make mutants`
-breaks each of these and looks for the first seed, or the test, that notices.
+breaks each of these, and those of the store, and looks for the first seed, or the test, that
+notices.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from tests.simulation.planting import Mutant, mutant
+from tests.simulation.planting import RULES, Mutant, mutant
+from tests.simulation.storemutants import CACHE, STORE, TAGS, VERSIONS
 
 ORIGIN = "flushmesh.protocol.origin:Origin"
 PEER = "flushmesh.protocol.peer:Peer"
@@ -19,9 +21,6 @@ SERVING = "flushmesh.protocol.serving:Serving"
 TRUST = "flushmesh.protocol.trust:Trust"
 CONTACTS = "flushmesh.protocol.contacts:Contacts"
 JOURNAL = "flushmesh.protocol.journal:Journal"
-STORE = "flushmesh.store:Store"
-
-RULES = "tests/simulation/test_rules.py"
 
 VOUCHES = (
     mutant(
@@ -228,54 +227,8 @@ RECEIPTS = (
     ),
 )
 
-CACHE = (
-    mutant(
-        "a flush does not revoke the running load",
-        (f"{STORE}._flush_locked", "self._flights.pop(key, None)", "pass"),
-    ),
-    mutant(
-        "flush_all does not revoke the running loads",
-        (f"{STORE}._revoke_all_locked", "self._flights.clear()", "pass"),
-    ),
-    mutant(
-        "a late caller joins a revoked load",
-        (
-            f"{STORE}._flush_locked",
-            "self._flights.pop(key, None)",
-            'key in self._flights and setattr(self._flights[key], "began", -inf)',
-        ),
-    ),
-    mutant(
-        "a write keeps its value although a flush came meanwhile",
-        (f"{STORE}._may_keep_locked", "key not in write.revoked and ", ""),
-    ),
-    mutant(
-        "a hit reads the clock first",
-        (f"{STORE}.get", "trusted_at = self.trusted_at\n", "trusted_at, now = self.trusted_at, self._clock()\n"),
-        (f"{STORE}.get", "now = self._clock()\n", "pass\n"),
-    ),
-    mutant(
-        "a hit reads the proof last",
-        (f"{STORE}.get", "now < trusted_at + entry.bound", "now < self.trusted_at + entry.bound"),
-    ),
-    mutant(
-        "ttl counts from the fill",
-        (
-            f"{STORE}._put_locked",
-            "Entry(fresh.value, loaded_at, loaded_at + ttl",
-            "Entry(fresh.value, loaded_at, now + ttl",
-        ),
-    ),
-    mutant(
-        "an entry counts as loaded when it is filled",
-        (f"{STORE}.fill", "flight.began, size)", "self._clock(), size)"),
-    ),
-    mutant(
-        "an entry's bound may exceed max_staleness",
-        (f"{STORE}._put_locked", "(0.5 + 0.5 * self._random())", "(0.5 + self._random())"),
-    ),
-)
-
 MUTANTS: Final[dict[str, Mutant]] = {
-    each.name: each for group in (VOUCHES, DELIVERY, COMING_AND_GOING, RECEIPTS, CACHE) for each in group
+    each.name: each
+    for group in (VOUCHES, DELIVERY, COMING_AND_GOING, RECEIPTS, CACHE, TAGS, VERSIONS)
+    for each in group
 }

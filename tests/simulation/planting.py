@@ -22,6 +22,9 @@ from typing import Any
 
 VARIABLE = "FLUSHMESH_MUTANT"
 
+# Where the tests are of what a run of the simulator seldom shows.
+RULES = "tests/simulation/test_rules.py"
+
 
 class StaleMutantError(Exception):
     """The text that a mutant replaces is not there exactly once: the code has moved on."""

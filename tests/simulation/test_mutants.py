@@ -18,6 +18,11 @@ QUICK = (
     "a flush does not revoke the running load",
     "a late caller joins a revoked load",
     "a hit reads the clock first",
+    "a flushed tag is not remembered for the loads that run",
+    "a caller after a flush of a tag is given the old value",
+    "a write keeps its value although a tag of it was flushed",
+    "what is older than was demanded is stored",
+    "a flush with a version lets go of nothing",
 )
 
 

@@ -107,3 +107,38 @@ def test_a_late_flush_of_an_older_version_does_not_undo_a_demand_that_was_lost()
     assert not versions.allow("k", 10, LAG_MAX - 1)
     assert versions.allow("k", 10, LAG_MAX + 1)
     assert not versions.allow("k", 9, LAG_MAX + 1)
+
+
+def test_what_runs_is_revoked_when_no_more_flushed_tags_can_be_remembered(monkeypatch):
+    """A load and a write that were open when a flushed tag had to be forgotten store nothing that could carry it."""
+    monkeypatch.setattr("flushmesh.tags.REMEMBERED_MAX", 1)
+    store = Store(10, 300.0, lambda: 100.0)
+    flight, write = store.take_off("loaded"), store.begin_write(["written"])
+    store.flush_tag("t")
+    store.flush_tag("other")
+    store.end_write(write, {"written": (Fresh("old", tags=["t"]), 1)})
+
+    assert store.fill(flight, Fresh("old", tags=["t"])) is False
+    assert store.snapshot() == {}
+
+
+def test_a_flush_of_a_tag_spares_what_carries_it_no_longer():
+    """The index of tags follows the entries: a key that was moved to another tag is not found by its former one."""
+    store = Store(10, 300.0, lambda: 100.0)
+    store.fill(store.take_off("k"), Fresh("old", tags=["former"]))
+    store.flush("k")
+    store.fill(store.take_off("k"), Fresh("new", tags=["t"]))
+
+    assert store.flush_tag("former") is False
+    assert store.snapshot() == {"k": "new"}
+    assert store.flush_tag("t") is True
+
+
+def test_a_flush_with_a_version_spares_what_is_as_new():
+    """A flush tells of a write that an entry of its version or a newer one has seen already."""
+    store = Store(10, 300.0, lambda: 100.0)
+    store.fill(store.take_off("k"), Fresh("v7", version=7))
+
+    assert [store.flush("k", version) for version in (6, 7)] == [False, False]
+    assert store.snapshot() == {"k": "v7"}
+    assert store.flush("k", 8) is True
