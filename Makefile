@@ -37,6 +37,10 @@ sim: .venv/dev  ## the simulator: SEED=81234 replays one, SEEDS=10000 runs many
 mutants: .venv/dev  ## plant every known bug, and find it
 	$(BIN)/python -m tests.simulation.hunting $(ARGS)
 
+.PHONY: stress
+stress: .venv/dev  ## one cache under many threads: OPERATIONS=10000000 hits and flushes
+	$(BIN)/python -m tests.unit.stress --operations $(or $(OPERATIONS),10000000) $(ARGS)
+
 .PHONY: lint
 lint: .venv/dev  ## ruff: style and format
 	$(BIN)/ruff check .
