@@ -28,8 +28,7 @@ class Landing(Generic[V]):
 
     An abandoned one was cancelled before it had either; whoever waits starts anew.  With
     *graced* the load failed, and the value is an old one.  *flushed* is the number of the
-    first flush, during the load, that may have been of a tag that the value turned out to
-    carry; 0 if none was.
+    first flush, during the load, that may have been of a tag of the value; 0 if none was.
     """
 
     value: V | None = None
@@ -75,18 +74,27 @@ class Flight(Generic[V]):
     Whoever took off first loads; everyone else waits.  A flush revokes it: the value
     still reaches those already waiting, but never the store.  `ahead` is the entry that is
     still good while this load runs ahead of the need, `tags_seen` the store's count of tag
-    flushes when it began.
+    flushes when it began.  While it is `queued` it waits for its place among the loads of
+    its cache.
     """
 
-    __slots__ = ("_landing", "_loop", "_token", "ahead", "began", "key", "tags_seen")
+    __slots__ = ("_landing", "_loop", "_token", "ahead", "began", "key", "queued", "tags_seen")
 
     def __init__(
-        self, key: str, began: float, tags_seen: int = 0, *, blocking: bool = True, ahead: Entry[V] | None = None
+        self,
+        key: str,
+        began: float,
+        tags_seen: int = 0,
+        *,
+        blocking: bool = True,
+        queued: bool = False,
+        ahead: Entry[V] | None = None,
     ) -> None:
         self.key = key
         self.began = began
         self.tags_seen = tags_seen
         self.ahead = ahead
+        self.queued = queued
         self._landing: Future[Landing[V]] | None = None
         self._loop = None if blocking else running_loop()
 
@@ -103,9 +111,12 @@ class Flight(Generic[V]):
             self._landing.set_running_or_notify_cancel()
         return Passenger(self._landing, boarded)
 
-    def blocks_this_thread(self) -> bool:
-        """Tell whether this thread's own event loop runs the load, so that blocking for it never ends."""
-        return self._loop is not None and self._loop is running_loop()
+    def waits_for_caller(self, *, blocking: bool) -> bool:
+        """Tell whether this load may not go on before the caller does, who is about to wait, *blocking* or not."""
+        # Who loads may hold the very place that a queued one waits for, and so may a load of
+        # the event loop of a thread that blocks.
+        loop = running_loop() if blocking else None
+        return (self.queued and (loop is not None or is_loading())) or (loop is not None and self._loop is loop)
 
     @property
     def awaited(self) -> bool:

@@ -19,7 +19,8 @@ class Gate:
     Lets at most *most* through at once.
 
     A load inside another load does not wait, nor does a blocking load on a thread that runs an
-    event loop: they would hold up the very ones that they wait for.
+    event loop: they would hold up the very ones that they wait for.  For the same reason
+    neither of them waits for the load of another that is still waiting here.
     """
 
     def __init__(self, most: int) -> None:

@@ -68,7 +68,7 @@ class Loading(Generic[V]):
     def run(self, key: str, load: Load[V]) -> V:
         """Return the value of *key*, loading it unless somebody else does."""
         while True:
-            found = self._store.take_off(key, blocking=True, ahead=self._ahead.has_room)
+            found = self._store.take_off(key, blocking=True, ahead=self._ahead.has_room, queued=self._gate is not None)
             if isinstance(found, Entry):
                 return found.value
             if isinstance(found, Flight):
@@ -83,7 +83,7 @@ class Loading(Generic[V]):
     async def arun(self, key: str, load: Load[V]) -> V:
         """Return the value of *key*, awaiting the loader unless somebody else does."""
         while True:
-            found = self._store.take_off(key, ahead=self._ahead.has_room)
+            found = self._store.take_off(key, ahead=self._ahead.has_room, queued=self._gate is not None)
             if isinstance(found, Entry):
                 return found.value
             if isinstance(found, Flight):
@@ -98,6 +98,7 @@ class Loading(Generic[V]):
     def _fly(self, flight: Flight[V], load: Load[V]) -> V:
         try:
             passed = self._gate is not None and self._gate.enter()
+            flight.queued = False
             try:
                 if passed:
                     flight.began = self._clock()
@@ -115,6 +116,7 @@ class Loading(Generic[V]):
     async def _afly(self, flight: Flight[V], load: Load[V]) -> V:
         try:
             passed = self._gate is not None and await self._gate.aenter()
+            flight.queued = False
             try:
                 if passed:
                     flight.began = self._clock()

@@ -114,15 +114,17 @@ class Store(Generic[V]):
                 self.misses += 1
         return default
 
-    def take_off(self, key: str, *, blocking: bool = False, ahead: bool = True) -> Flight[V] | Passenger[V] | Entry[V]:
+    def take_off(
+        self, key: str, *, blocking: bool = False, ahead: bool = True, queued: bool = False
+    ) -> Flight[V] | Passenger[V] | Entry[V]:
         """
         Begin to load *key*.
 
         Return a flight if the caller is to load, a passenger if somebody else does, or the
         entry if a load has ended since the caller looked.  With *ahead*, an entry that is due
-        is loaded before it runs out; the flight says so.  With *blocking*, a caller whose own
-        thread runs the other load gets a flight that is revoked from the beginning, because
-        waiting for that load would never end.
+        is loaded before it runs out; the flight says so.  A *blocking* caller that the other
+        load may itself be waiting for gets a flight that is revoked from the beginning, because
+        waiting for that load would never end.  A *queued* flight waits for its place first.
         """
         with self._guard:
             now = self._clock()
@@ -138,10 +140,10 @@ class Store(Generic[V]):
                 self.misses += 1
                 if running is not None:
                     running.check_not_aboard()
-                    if not (self._disabled or (blocking and running.blocks_this_thread())):
+                    if not (self._disabled or running.waits_for_caller(blocking=blocking)):
                         return running.join_locked(self._tags.count)
             self.loads += 1
-            flight: Flight[V] = Flight(key, now, self._tags.count, blocking=blocking, ahead=entry)
+            flight: Flight[V] = Flight(key, now, self._tags.count, blocking=blocking, queued=queued, ahead=entry)
             self._flights.setdefault(key, flight)
             return flight
 
@@ -336,11 +338,10 @@ class Store(Generic[V]):
                 self._tidy_locked()
 
     def _flushed_meanwhile_locked(self, flight: Flight[V], tags: Iterable[str]) -> int:
-        """Return the number of the first flush that may have been of one of *tags* during *flight*, or 0."""
-        # A tag that was flushed twice is remembered with its latest number, and those who came
-        # in between must not be given the value either; nor is anything remembered for a flight
-        # that is revoked already.  So the first flush of any tag counts.
+        """Return the number of the first flush during *flight* that may have been of *tags*, or 0."""
+        # For a flight that is revoked already, nobody remembers which tags were flushed.
         revoked = self._flights.get(flight.key) is not flight
+        # Only the latest flush of each tag is remembered, but the first one turns waiters away.
         return flight.tags_seen + 1 if revoked or self._tags.flushed_since(flight.tags_seen, tags) else 0
 
     def _old_locked(self, key: str, now: float) -> Entry[V] | None:
