@@ -128,11 +128,14 @@ def test_a_rolling_restart_costs_nobody_anything(monkeypatch):
 
 
 def test_plans_are_of_every_kind():
-    """Among the seeds are calm ones, rolling restarts, lying discoveries and journals that are too short."""
+    """Among the seeds are calm ones, rolling restarts, short journals, lying discoveries and lagging replicas."""
     plans = [plan_of(seed) for seed in range(SEEDS)]
 
     assert any(plan.calm and not plan.rolling for plan in plans)
     assert any(plan.rolling for plan in plans)
     assert any(plan.lying for plan in plans)
     assert any(plan.journal < 10 for plan in plans)
+    assert any(plan.versioned and plan.lag for plan in plans)
+    assert any(plan.versioned and plan.demands < plan.keys for plan in plans)
+    assert any(plan.ahead and plan.ttl < plan.seconds for plan in plans)
     assert {plan.nodes for plan in plans} == {2, 3, 4, 5, 6, 8}
