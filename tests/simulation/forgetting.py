@@ -49,7 +49,8 @@ class Forgetting:
         """Tell of a flush that came after the load of *value* began, and not after *asked*."""
         for target in (value.key, *value.tags):
             flushes = self._flushes.get((process, target), ())
-            for stamp, spared in reversed(flushes[: bisect_right(flushes, (asked, inf))]):
+            for place in range(bisect_right(flushes, (asked, inf)) - 1, -1, -1):
+                stamp, spared = flushes[place]
                 if stamp <= value.began:
                     break
                 if value.version < spared:
