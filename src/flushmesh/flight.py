@@ -28,7 +28,7 @@ class Landing(Generic[V]):
 
     An abandoned one was cancelled before it had either; whoever waits starts anew.  With
     *graced* the load failed, and the value is an old one.  *flushed* is the number of the
-    latest flush, during the load, of a tag that the value turned out to carry; 0 if none.
+    first flush, during the load, that may have been of a tag of the value; 0 if none was.
     """
 
     value: V | None = None
@@ -107,13 +107,18 @@ class Flight(Generic[V]):
         return self._loop is not None and self._loop is running_loop()
 
     @property
+    def stranded(self) -> bool:
+        """Whether the event loop that ran the load has been closed, so that it never ends."""
+        return self._loop is not None and self._loop.is_closed()
+
+    @property
     def awaited(self) -> bool:
         """Whether anybody waits for it."""
         return self._landing is not None
 
     def land(self, landing: Landing[V]) -> None:
-        """Tell everyone who waits how it ended; nobody can join any more."""
-        if self._landing is not None:
+        """Tell everyone who waits how it ended, the first time; nobody can join any more."""
+        if self._landing is not None and not self._landing.done():
             self._landing.set_result(landing)
 
     def __enter__(self) -> None:

@@ -47,10 +47,9 @@ class Tags:
         self._flushed[tag] = self.count
         return self._keys.pop(tag, set())
 
-    def flushed_since(self, count: int, tags: Iterable[str]) -> int:
-        """Return the number of the latest flush of any of *tags* after *count*, or 0."""
-        latest = max((self._flushed.get(tag, 0) for tag in tags), default=0)
-        return latest if latest > count else 0
+    def flushed_since(self, count: int, tags: Iterable[str]) -> bool:
+        """Tell whether any of *tags* was flushed after *count*."""
+        return any(self._flushed.get(tag, 0) > count for tag in tags)
 
     @property
     def full(self) -> bool:

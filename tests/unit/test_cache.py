@@ -6,63 +6,11 @@ import re
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
-from math import inf
 
 import pytest
 
-from flushmesh.cache import Cache
 from flushmesh.errors import MeshClosed, RecursiveLoad
-from flushmesh.hooks import CacheHooks
-from flushmesh.options import CacheOptions
-from flushmesh.receipt import Deliveries, Delivery, Receipt
-from tests.unit.clock import Clock
-
-
-class Broadcasts:
-    """Stands for the mesh: remembers what was broadcast."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, str | None]] = []
-        self.closed = False
-
-    def ensure_started(self) -> None:
-        if self.closed:
-            raise MeshClosed("m")
-
-    def broadcast(
-        self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
-    ) -> Receipt:
-        # Most tests are about keys, and read better without what is not there.
-        more = {name: value for name, value in (("tag", tag), ("version", version)) if value is not None}
-        self.sent.append((cache, key, more) if more else (cache, key))
-        return Receipt(len(self.sent), 0.0, Deliveries(lambda _: Delivery(), lambda _: None))
-
-
-@pytest.fixture
-def mesh():
-    return Broadcasts()
-
-
-@pytest.fixture
-def cache(mesh):
-    return cache_of(mesh)
-
-
-def cache_of(mesh, clock=None, hooks=None, staleness=inf, **options):
-    """Make a cache of *options*."""
-    options = {"maxsize": 100, "ttl": 60.0} | options
-    return Cache("c", mesh, CacheOptions(**options), CacheHooks("c", **(hooks or {})), clock or Clock(), staleness)
-
-
-def raising(error):
-    def loader(*_):
-        raise error
-
-    return loader
-
-
-def never():
-    raise AssertionError("this loader must not run")
+from tests.unit.caches import cache_of, never, raising
 
 
 def test_a_miss_loads_and_a_hit_does_not(cache, mesh):
