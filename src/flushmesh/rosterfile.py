@@ -21,7 +21,8 @@ from flushmesh.options import CacheOptions, MeshOptions
 
 _KEYS: Final = tuple(field.name for field in fields(MeshOptions))
 # What can be written in a file: a function or a class can not.
-_CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions) if field.name not in ("getsizeof", "policy"))
+_CODE_ONLY: Final = ("getsizeof", "policy", "copy")
+_CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions) if field.name not in _CODE_ONLY)
 _TRUTH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
