@@ -130,7 +130,6 @@ class Model:
                 self.held.pop(key, None)
             elif key in self.held:
                 self.held[key].run_out(self.now)
-            self.flushed[key] = self.stamp()
 
     def revoke(self, keys):
         for load in self.loads:
@@ -147,6 +146,7 @@ class Model:
             if held is not None and held.value.version is not None and held.value.version >= version:
                 return True
         self.forget([key])
+        self.flushed[key] = self.stamp()
         return False
 
     def flush_tag(self, tag):
@@ -156,6 +156,7 @@ class Model:
     def flush_all(self):
         self.revoke(KEYS)
         self.forget(KEYS)
+        self.flushed = dict.fromkeys(KEYS, self.stamp())
 
     def distrust(self, since):
         if self.staleness == inf:

@@ -37,7 +37,7 @@ SOME_TAG = st.sampled_from(["t", "t", "u"])
 SOME_VERSION = st.sampled_from([1, 2, 3])
 
 # All of these add up without rounding, so that the model can ask for what happens at the very end of a span.
-SPANS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0, 5.0, 8.0, 10.0])
+SPANS = st.sampled_from([0.0, 0.5, 1.0, 1.0, 2.0, 2.0, 4.0, 5.0, 8.0, 10.0])
 FRACTIONS = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 PICKS = st.integers(0, 1_000)
 
@@ -48,6 +48,13 @@ VALUES = st.builds(
     version=st.sampled_from([None, None, 1, 2, 3]),
     ttl=st.sampled_from([None, None, None, 4.0, 20.0]),
     size=st.sampled_from([1, 1, 2, 3]),
+)
+ERRORS = st.sampled_from([LookupError("gone"), LookupError("gone"), KeyboardInterrupt()])
+
+# What may come between the beginning of a load or a write of a key and its end; see `meanwhile`.
+EVENTS = st.lists(
+    st.sampled_from(["read", "read", "flush_tag", "flush_tag", "flush", "flush_all", "write", "end", "fill", "wait"]),
+    max_size=4,
 )
 
 
@@ -119,6 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.model.serves(key) and not self.model.running(key):
             self.begin_load(key, ahead=True)
             self.finish(len(self.model.loads) - 1, value, fraction, keep=True)
+            self.look(key)
 
     @precondition(lambda self: self.model.loads)
     @rule(pick=PICKS, value=VALUES, fraction=FRACTIONS, keep=st.sampled_from([True, True, True, False]))
@@ -151,10 +159,13 @@ class StoreMachine(RuleBasedStateMachine):
             model.follow_evictions(self.store.contents.entries, load.key)
 
     @precondition(lambda self: self.model.loads)
-    @rule(pick=PICKS, error=st.sampled_from([LookupError("gone"), LookupError("gone"), KeyboardInterrupt()]))
+    @rule(pick=PICKS, error=ERRORS)
     def fail_load(self, pick, error):
+        self.fail(pick % len(self.model.loads), error)
+
+    def fail(self, place, error):
         model = self.model
-        load = model.loads.pop(pick % len(model.loads))
+        load = model.loads.pop(place)
         interrupted = isinstance(error, KeyboardInterrupt)
         old = None if interrupted else model.old(load.key)
 
@@ -182,6 +193,63 @@ class StoreMachine(RuleBasedStateMachine):
             except RecursiveLoad:
                 return
         raise AssertionError("a load waits for itself")
+
+    # What is rare when every step is drawn by itself: something happens to a load or a write that is open.
+
+    @rule(key=SOME_KEY, events=EVENTS, tag=SOME_TAG, value=VALUES, error=st.none() | ERRORS, fraction=FRACTIONS)
+    def load_while(self, key, events, tag, value, error, fraction):
+        """Load, or fail to, while *events* happen."""
+        before = len(self.model.loads)
+        self.begin_load(key, ahead=True)
+        if len(self.model.loads) == before:
+            return
+        load = self.model.loads[-1]
+        self.meanwhile(events, key, tag, value)
+        if load in self.model.loads:
+            place = self.model.loads.index(load)
+            if error is None:
+                self.finish(place, value, fraction, keep=True)
+            else:
+                self.fail(place, error)
+
+    @rule(key=SOME_KEY, events=EVENTS, tag=SOME_TAG, tagged=st.booleans(), value=VALUES, fraction=FRACTIONS)
+    def write_while(self, key, events, tag, tagged, value, fraction):
+        """Write *key*, and *tag* if *tagged*, while *events* happen."""
+        self.begin_write([key], [tag] if tagged else [])
+        writing = self.model.writes[-1]
+        self.meanwhile(events, key, tag, value)
+        if writing in self.model.writes:
+            self.end_write(self.model.writes.index(writing), fraction, {key: value})
+
+    @rule(key=SOME_KEY, value=VALUES, events=EVENTS, tag=SOME_TAG, seconds=SPANS, error=ERRORS)
+    def fail_after(self, key, value, events, tag, seconds, error):
+        """Fail to load what has been held and flushed or run out since."""
+        self.load(key, value, 1.0)
+        self.meanwhile(events, key, tag, value)
+        self.time_passes(seconds)
+        self.load_while(key, [], tag, value, error, 1.0)
+
+    def meanwhile(self, events, key, tag, value):
+        for event in events:
+            match event:
+                case "read":
+                    self.begin_load(key, ahead=True)
+                case "flush":
+                    self.flush(key, value.version)
+                case "flush_tag":
+                    self.flush_tag(tag)
+                case "flush_all":
+                    self.flush_all()
+                case "write":
+                    self.begin_write([], [tag])
+                case "end":
+                    if self.model.writes:
+                        self.end_write(-1, 0.5, {})
+                case "fill":
+                    self.load("b" if key == "a" else "a", value, 0.5)
+                case "wait":
+                    self.time_passes(1.0)
+            self.look(key)
 
     # Flushing and writing.
 
@@ -270,10 +338,10 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.model.distrust(since)
 
-    @precondition(lambda self: self.model.steps > 5 or self.model.disabled)
+    # Once in a while, and not for long: nothing much happens meanwhile.
+    @precondition(lambda self: self.model.disabled or self.model.steps % 10 == 9)
     @rule()
     def disable_or_enable(self):
-        """Usually for a few steps only, for in them nothing much happens."""
         by = -1 if self.model.disabled else 1
         self.store.disable(by=by)
 
@@ -359,7 +427,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert not self.store._writing_tags
 
 
-EXAMPLES = int(os.environ.get("FLUSHMESH_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("FLUSHMESH_EXAMPLES", "250"))
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
