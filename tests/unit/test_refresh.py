@@ -281,6 +281,25 @@ def test_a_loop_that_is_closed_under_the_load_ahead_leaves_the_key_free(cache, c
     assert cache._loading._ahead._running == 0
 
 
+def test_a_load_ahead_that_is_cancelled_before_it_begins_leaves_the_key_free(cache, clock):
+    """In a loop that goes on, too."""
+
+    async def load():
+        return "new"
+
+    async def main():
+        await cache.aget_or_load("k", load)
+        (ahead,) = asyncio.all_tasks() - {asyncio.current_task()}
+        ahead.cancel()
+        await asyncio.wait([ahead])
+        clock.now += 20
+        return await asyncio.wait_for(cache.aget_or_load("k", load), 5)
+
+    clock.now += 80
+    assert asyncio.run(main()) == "new"
+    assert cache.info().loads == 3
+
+
 def test_a_load_ahead_that_is_cancelled_passes_on_to_who_waits(cache, clock):
     """Cancelling the task that loads ahead is no error of those who have come to wait for it."""
 
@@ -302,3 +321,28 @@ def test_a_load_ahead_that_is_cancelled_passes_on_to_who_waits(cache, clock):
 
     clock.now += 80
     assert asyncio.run(main()) == "new"
+
+
+def test_a_due_hit_beside_a_running_load_begins_no_other(mesh, clock):
+    """A load that began while the entry was not proven will refresh it too, once it is proven again."""
+    cache = cache_of(mesh, clock, staleness=8.0, ttl=100.0, refresh_ahead=0.8)
+    cache.get_or_load("k", lambda: "old")
+    clock.now += 90
+    flight = cache._store.take_off("k")
+    cache.trust(clock.now)
+    assert cache.get_or_load("k", never) == "old"
+    cache._store.fill(flight, Fresh("new"))
+
+    assert cache.get_or_load("k", never) == "new"
+
+
+def test_a_refreshed_value_that_is_too_large_ends_the_old_one(mesh, clock):
+    """What is known to be old is not served on because the new one does not fit."""
+    cache = cache_of(mesh, clock, ttl=100.0, refresh_ahead=0.8, maxsize=3, getsizeof=len)
+    cache.get_or_load("k", lambda: "old")
+    clock.now += 80
+    cache.get_or_load("k", lambda: "a new one")
+    settle(cache)
+
+    assert "k" not in cache
+    assert cache.currsize == 0
