@@ -331,6 +331,7 @@ def test_a_due_hit_beside_a_running_load_begins_no_other(mesh, clock):
     flight = cache._store.take_off("k")
     cache.trust(clock.now)
     assert cache.get_or_load("k", never) == "old"
+    assert cache.info().loads == 2
     cache._store.fill(flight, Fresh("new"))
 
     assert cache.get_or_load("k", never) == "new"
