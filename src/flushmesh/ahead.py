@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from threading import Lock, Thread
@@ -28,7 +28,6 @@ class Ahead:
     def __init__(self) -> None:
         self._lock = Lock()  # Protects `_running`.
         self._running = 0
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def has_room(self) -> bool:
@@ -43,19 +42,19 @@ class Ahead:
             # No more threads are to be had, but the load must come to an end.
             self._run(load)
 
-    def start_task(self, load: Coroutine[None, None, object]) -> None:
-        """Run *load* as a task of the running loop."""
+    def start_task(self, load: Callable[[], Awaitable[object]], abandon: Callable[[], object]) -> None:
+        """Run *load* as a task of the running loop; *abandon* it if the task is cancelled, even before it begins."""
+        # No reference is kept: what nothing else refers to could never go on, and ends when it is collected.
         task = asyncio.get_running_loop().create_task(self._arun(load), context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: abandon() if task.cancelled() else None)
 
     def _run(self, load: Callable[[], object]) -> None:
         with self._counted():
             load()
 
-    async def _arun(self, load: Coroutine[None, None, object]) -> None:
+    async def _arun(self, load: Callable[[], Awaitable[object]]) -> None:
         with self._counted():
-            await load
+            await load()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -5,8 +5,8 @@ A read looks into the local store and runs the loader on a miss; what it loads i
 *fill* and stays here.  A write is told to every peer.  Confusing the two would make
 instances flush each other for ever.
 
-Values are shared, not copied: whoever changes one in place changes it for everybody in
-this process, and for nobody else.
+Values are shared, not copied, unless the cache was made with `copy=`: whoever changes one
+in place changes it for everybody in this process, and for nobody else.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, final, overload
 
 from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached, flushes
+from flushmesh.copies import Copies
 from flushmesh.entry import MISS
 from flushmesh.fresh import Fresh, check_tags, check_version
 from flushmesh.hooks import CacheHooks, Flushed
@@ -88,9 +89,12 @@ class Cache(MutableMapping[str, V], Generic[V]):
             check=self._check,
             on_evicted=hooks.evicted,
         )
-        self._loading = Loading(store, clock, options.size_of, hooks, options.max_loads)
+        loading = Loading(store, clock, options.size_of, hooks, options.max_loads)
+        copies = None if options.copy is None else Copies(options.copy, store, loading)
+        self._loading = copies or loading
+        self._snapshot = (copies or store).snapshot
         # The method of this name without the call between, which would cost half as much as a hit.
-        self.get = store.get  # type: ignore[method-assign, assignment]
+        self.get = (copies or store).get  # type: ignore[method-assign, assignment]
 
     def __repr__(self) -> str:
         return f"<Cache {self.name!r} maxsize={self.options.maxsize} ttl={self.options.ttl}>"
@@ -124,7 +128,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         every caller that waits, and nothing is stored.  Raises RecursiveLoad if *loader* asks
         for *key* itself, MeshClosed after `Mesh.close`.
         """
-        value = self._store.get(key, MISS)
+        value = self.get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
         return self._loading.run(key, Load(loader, ttl, tags, cache_if))
@@ -144,7 +148,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         A waiting task may be cancelled without harm to the others; when the loading task is,
         one of the waiting ones loads instead.  Everything else is as in `get_or_load`.
         """
-        value = self._store.get(key, MISS)
+        value = self.get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
         return await self._loading.arun(key, Load(loader, ttl, tags, cache_if))
@@ -192,7 +196,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         Both are as in `cached`.  When the function raises, nothing is flushed; where a failed
         write may have been done all the same, use `writing`.
         """
-        return functools.partial(flushes, self, keys, tuple(tags))
+        return functools.partial(flushes, self, keys, tags if isinstance(tags, str) else tuple(tags))
 
     # Writing.
 
@@ -248,7 +252,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
     # The mapping: the local content, and writes.
 
     def __getitem__(self, key: str) -> V:
-        value = self._store.get(key, _ABSENT)
+        value = self.get(key, _ABSENT)
         if value is _ABSENT:
             raise KeyError(key)
         return value  # type: ignore[return-value]
@@ -279,11 +283,11 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def items(self) -> ItemsView[str, V]:
         """Return the keys that would be hits now with their values; a snapshot."""
-        return self._store.snapshot().items()
+        return self._snapshot().items()
 
     def values(self) -> ValuesView[V]:
         """Return the values that would be hits now; a snapshot."""
-        return self._store.snapshot().values()
+        return self._snapshot().values()
 
     @overload
     def pop(self, key: str) -> V: ...
@@ -303,10 +307,18 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def popitem(self) -> tuple[str, V]:
         """Return a local key with its value, and flush it everywhere; KeyError if there is none."""
-        for item in self.items():
+        for item in self._store.snapshot().items():
             self.flush(item[0])
             return item
         raise KeyError(f'cache "{self.name}" is empty')
+
+    def setdefault(self, key: str, default: V | Fresh[V] = None) -> V:  # type: ignore[assignment]
+        """Return the local value of *key*; without one, write *default* and return its value."""
+        value = self.get(key, _ABSENT)
+        if value is _ABSENT:
+            self[key] = default
+            value = default.value if isinstance(default, Fresh) else default
+        return value  # type: ignore[return-value]
 
     def clear(self) -> None:
         """Flush the whole cache everywhere."""

@@ -20,6 +20,7 @@ from flushmesh.entry import MISS
 from flushmesh.keys import Key, key_maker
 from flushmesh.loading import Load
 from flushmesh.receipt import Receipt
+from flushmesh.status import CacheInfo
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -44,7 +45,7 @@ class CachedFunction(Protocol[P, R]):
     flush: Callable[P, Receipt]
     refresh: Callable[P, R]
     cache_clear: Callable[[], Receipt]
-    cache_info: Callable[[], object]
+    cache_info: Callable[[], CacheInfo]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the kept result of this call, or call the function."""
@@ -82,7 +83,7 @@ class Caching(Protocol):
     def flush_all(self) -> Receipt:
         """As `Cache.flush_all`."""
 
-    def info(self) -> object:
+    def info(self) -> CacheInfo:
         """As `Cache.info`."""
 
 
@@ -119,6 +120,7 @@ class Keeping:
 
 def cached(cache: Caching, loads: Loads, keeping: Keeping, function: Callable[P, R]) -> CachedFunction[P, R]:
     """Wrap *function* so that *cache* keeps its results as *keeping* says."""
+    _check_function("cached", function)
     cache_key = key_maker(keeping.key, function)
     load = keeping.load_maker(function)
     get = cache.get
@@ -157,6 +159,7 @@ def cached(cache: Caching, loads: Loads, keeping: Keeping, function: Callable[P,
 
 def flushes(cache: Caching, keys: Sequence[Key], tags: Sequence[Key], function: F) -> F:
     """Wrap *function* so that what *keys* and *tags* make is flushed each time it has returned."""
+    _check_function("flushes", function)
     key_makers = [key_maker(key, function) for key in keys]
     tag_makers = _makers(tags, function, "tag")
 
@@ -182,6 +185,16 @@ def flushes(cache: Caching, keys: Sequence[Key], tags: Sequence[Key], function: 
             return result
 
     return cast(F, wrapper)
+
+
+def _check_function(decorator: str, function: object) -> None:
+    """Raise TypeError unless calling *function* does what it is there for, once."""
+    if isinstance(function, staticmethod | classmethod):
+        raise TypeError(f"{decorator}: decorate the function below @{type(function).__name__}, not above it")
+    if not callable(function):
+        raise TypeError(f"{decorator}: a function, not {function!r}; options go by name, as in key=...")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{decorator}: a generator runs later than its call, and once; return a list")
 
 
 def _makers(templates: Iterable[Key], function: Callable[..., object], what: str) -> list[Callable[..., str]]:

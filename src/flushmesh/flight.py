@@ -119,13 +119,18 @@ class Flight(Generic[V]):
         return (self.queued and (loop is not None or is_loading())) or (loop is not None and self._loop is loop)
 
     @property
+    def stranded(self) -> bool:
+        """Whether the event loop that ran the load has been closed, so that it never ends."""
+        return self._loop is not None and self._loop.is_closed()
+
+    @property
     def awaited(self) -> bool:
         """Whether anybody waits for it."""
         return self._landing is not None
 
     def land(self, landing: Landing[V]) -> None:
-        """Tell everyone who waits how it ended; nobody can join any more."""
-        if self._landing is not None:
+        """Tell everyone who waits how it ended, the first time; nobody can join any more."""
+        if self._landing is not None and not self._landing.done():
             self._landing.set_result(landing)
 
     def __enter__(self) -> None:

@@ -79,6 +79,8 @@ def key_maker(key: Key | None, function: Callable[..., object], what: str = "key
 
 def _key_of_everything(function: Callable[..., object]) -> Callable[..., str]:
     signature = inspect.signature(function)
+    if getattr(function, "__name__", "<lambda>") == "<lambda>":
+        raise TypeError(f'{function!r} has no name to make a key of; say which key, as in key="user:{{user_id}}"')
     name = f"{function.__module__}.{function.__qualname__}"
 
     def make(*args: object, **kwargs: object) -> str:

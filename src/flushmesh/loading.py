@@ -16,9 +16,10 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from flushmesh.ahead import Ahead
+from flushmesh.duration import seconds
 from flushmesh.entry import Entry
 from flushmesh.flight import Flight, Landing
-from flushmesh.fresh import Fresh
+from flushmesh.fresh import Fresh, check_tags
 from flushmesh.gate import Gate
 from flushmesh.hooks import CacheHooks
 from flushmesh.store import Store
@@ -34,6 +35,13 @@ class Load(Generic[V]):
     ttl: float | timedelta | None = None
     tags: Iterable[str] = ()
     cache_if: Callable[[V], bool] | None = None
+
+    def __post_init__(self) -> None:
+        # What the call says wrong is found before the loader runs, and is not the loader's error.
+        if self.ttl is not None:
+            self.ttl = seconds("ttl", self.ttl)
+        if self.tags:
+            self.tags = check_tags(self.tags)
 
     def settle(self, result: V | Fresh[V]) -> tuple[Fresh[V], bool]:
         """Return *result* with its ttl and tags, and whether it is to be kept."""
@@ -89,7 +97,8 @@ class Loading(Generic[V]):
             if isinstance(found, Flight):
                 if found.ahead is None:
                     return await self._afly(found, load)
-                self._ahead.start_task(self._afly(found, load))
+                abandon = partial(self._store.fail, found, asyncio.CancelledError())
+                self._ahead.start_task(partial(self._afly, found, load), abandon)
                 return found.ahead.value
             landing = await asyncio.wrap_future(found.landing)
             if found.takes(landing):

@@ -156,6 +156,7 @@ class Mesh:
         max_loads: int | None = None,
         getsizeof: Callable[[Any], int] | None = None,
         policy: type[cachetools.Cache[Any, Any]] = cachetools.LRUCache,
+        copy: Callable[[Any], Any] | None = None,
         on_flushed: OnFlushed | None = None,
         on_evicted: OnEvicted | None = None,
         on_load_error: OnLoadError | None = None,
@@ -171,7 +172,9 @@ class Mesh:
         other options or hooks.
         """
         check_name(name, "cache")
-        asked = CacheOptions(maxsize, ttl, max_staleness, jitter, grace, refresh_ahead, max_loads, getsizeof, policy)
+        asked = CacheOptions(
+            maxsize, ttl, max_staleness, jitter, grace, refresh_ahead, max_loads, getsizeof, policy, copy
+        )
         options = self.options.cache_options(name, asked)
         hooks = CacheHooks(name, on_flushed, on_evicted, on_load_error)
         with self._making:

@@ -49,7 +49,8 @@ class CacheOptions:
     turns the bound off.  *grace* is how many seconds after its end an old value may stand in
     when the loader fails.  *refresh_ahead* is the part of its ttl after which a hit has the
     entry loaded anew, *max_loads* how many loads run at once; None turns either off.
-    *policy* is the cachetools class that decides what goes when there is no room.
+    *policy* is the cachetools class that decides what goes when there is no room.  *copy*,
+    as in copy.deepcopy, makes what each read returns; without it reads share the value.
     """
 
     maxsize: int = MAXSIZE_DEFAULT
@@ -61,6 +62,7 @@ class CacheOptions:
     max_loads: int | None = None
     getsizeof: Callable[[Any], int] | None = None
     policy: type[cachetools.Cache[Any, Any]] = cachetools.LRUCache
+    copy: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         _check_type("maxsize", self.maxsize, int)
@@ -81,6 +83,8 @@ class CacheOptions:
             raise ValueError(f"max_loads: at least 1, not {self.max_loads}")
         if self.getsizeof is not None and not callable(self.getsizeof):
             raise TypeError(f"getsizeof: a function of a value, not {_kind(self.getsizeof)}")
+        if self.copy is not None and not callable(self.copy):
+            raise TypeError(f"copy: a function of a value, as in copy.deepcopy, not {_kind(self.copy)}")
         if not (isinstance(self.policy, type) and issubclass(self.policy, cachetools.Cache)):
             raise TypeError(f"policy: a class of cachetools, as in cachetools.LFUCache, not {_kind(self.policy)}")
 

@@ -21,7 +21,8 @@ from flushmesh.options import CacheOptions, MeshOptions
 
 # What can be written in a file: an object that finds peers, a function or a class can not.
 _KEYS: Final = tuple(field.name for field in fields(MeshOptions) if field.name != "discovery")
-_CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions) if field.name not in ("getsizeof", "policy"))
+_CODE_ONLY: Final = ("getsizeof", "policy", "copy")
+_CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions) if field.name not in _CODE_ONLY)
 _TRUTH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 

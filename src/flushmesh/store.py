@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from math import inf
 from random import random
 from typing import Any, Generic, TypeVar
@@ -128,7 +129,7 @@ class Store(Generic[V]):
         """
         with self._guard:
             now = self._clock()
-            running = self._flights.get(key)
+            running = self._running_locked(key)
             entry = self.entries.get(key)
             if entry is not None and entry.serves(self.trusted_at, now):
                 entry.hits += 1
@@ -153,14 +154,18 @@ class Store(Generic[V]):
 
         Those who wait for it get it in any case.
         """
-        with self._guard:
-            flushed = self._flushed_meanwhile_locked(flight, fresh.tags) if fresh.tags else 0
-            may = self._flights.get(flight.key) is flight and flight.key not in self._writes and not flushed
-            stored = keep and may and self._put_locked(flight.key, fresh, flight.began, size)
-            self.refused += keep and not stored
-            self._end_locked(flight)
-        if flight.awaited:
-            flight.land(Landing(fresh.value, flushed=flushed))
+        flushed = 0
+        try:
+            with self._guard:
+                flushed = self._flushed_meanwhile_locked(flight, fresh.tags) if fresh.tags else 0
+                may = self._flights.get(flight.key) is flight and flight.key not in self._writes and not flushed
+                stored = keep and may and self._put_locked(flight.key, fresh, flight.began, size)
+                self.refused += keep and not stored
+                self._end_locked(flight)
+        finally:
+            # Whatever a hook raises at the end of the guard: those who wait must not wait for ever.
+            if flight.awaited:
+                flight.land(Landing(fresh.value, flushed=flushed))
         return stored
 
     def fail(self, flight: Flight[V], error: BaseException) -> Landing[V]:
@@ -302,7 +307,8 @@ class Store(Generic[V]):
         """Return what is here, entry by entry, also what would not be served."""
         with self._guard:
             now = self._clock()
-            return [entry.describe(key, self.trusted_at, now) for key, entry in self.contents.entries.items()]
+            seen = [entry.describe(key, self.trusted_at, now) for key, entry in self.contents.entries.items()]
+            return [replace(each, unserved="the mesh is disabled") for each in seen] if self._disabled else seen
 
     # The lock is held in everything below.
 
@@ -331,6 +337,13 @@ class Store(Generic[V]):
                 write.revoked.add(key)
         self._tags.forget()
 
+    def _running_locked(self, key: str) -> Flight[V] | None:
+        running = self._flights.get(key)
+        if running is not None and running.stranded:
+            del self._flights[key]
+            return None
+        return running
+
     def _end_locked(self, flight: Flight[V]) -> None:
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
@@ -348,6 +361,8 @@ class Store(Generic[V]):
         """Return the entry that may stand in for a failed load of *key*."""
         old = self.entries.get(key)
         if old is None or not self.contents.grace or key in self._writes:
+            return None
+        if any(tag in self._writing_tags for tag in old.tags):
             return None
         return old if now < old.expires + self.contents.grace else None
 
