@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from random import random
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import cachetools
@@ -77,42 +78,49 @@ class Store(Generic[V]):
         self._tags = Tags()
         self._versions = Versions()
         self.contents: Contents[V] = Contents(maxsize, self._tags, policy=policy, sized=sized, grace=grace)
-        # What readers see, without the lock: the contents' own dict unless the cache is disabled.
-        self.entries = self.contents.entries
-        self._guard = Guard(self.contents, on_evicted)  # Protects everything else.
+        self.entries = self.contents.shown  # What readers see, without the lock.
+        self.get = self._reader()
+        self._lock = Lock()  # Protects everything else.
+        self._guard = Guard(self._lock, self.contents, on_evicted)  # The same, for what may let an entry go.
         self._flights: dict[str, Flight[V]] = {}
         self._writes: dict[str, list[Write]] = {}
         self._writing_tags: Counter[str] = Counter()
 
     # The way of a read.
 
-    def get(self, key: str, default: object = None) -> object:
-        """
-        Return the value of *key* if it is here and may be served, and *default* otherwise.
+    def _reader(self) -> Callable[..., object]:
+        """Return `get`; what never changes is at hand in it, and not looked for on *self* in every hit."""
+        entries, clock, check = self.entries, self._clock, self._check
 
-        Who passes MISS can load, so for them what is due to be loaded ahead is missing.
-        """
-        # No lock is held here, so the order matters.  The other side removes or distrusts
-        # entries first and moves `trusted_at` last: whoever sees the later proof sees what it
-        # rests on.  The clock comes last: a thread may be stopped between any two lines, and
-        # time that passes then must count.
-        trusted_at = self.trusted_at
-        try:
-            entry = self.entries[key]
-        except (KeyError, TypeError):
-            self._check(key)
-        else:
-            now = self._clock()
-            if now < entry.due and (now < trusted_at + entry.bound or now < entry.loaded_at + entry.bound):
-                entry.hits += 1
-                return entry.value
-            if default is not MISS and entry.serves(trusted_at, now):
-                entry.hits += 1
-                return entry.value
-        if default is not MISS:
-            with self._guard:
-                self.misses += 1
-        return default
+        def get(key: str, default: object = None) -> object:
+            """
+            Return the value of *key* if it is here and may be served, and *default* otherwise.
+
+            Who passes MISS can load, so for them what is due to be loaded ahead is missing.
+            """
+            # No lock is held here, so the order matters.  The other side removes or distrusts
+            # entries first and moves `trusted_at` last: whoever sees the later proof sees what it
+            # rests on.  The clock comes last: a thread may be stopped between any two lines, and
+            # time that passes then must count.
+            trusted_at = self.trusted_at
+            try:
+                entry = entries[key]
+            except (KeyError, TypeError):
+                check(key)
+            else:
+                now = clock()
+                if now < entry.due and (now < trusted_at + entry.bound or now < entry.loaded_at + entry.bound):
+                    entry.hits += 1
+                    return entry.value
+                if default is not MISS and entry.serves(trusted_at, now):
+                    entry.hits += 1
+                    return entry.value
+            if default is not MISS:
+                with self._lock:
+                    self.misses += 1
+            return default
+
+        return get
 
     def take_off(self, key: str, *, blocking: bool = False, ahead: bool = True) -> Flight[V] | Passenger[V] | Entry[V]:
         """
@@ -124,7 +132,7 @@ class Store(Generic[V]):
         thread runs the other load gets a flight that is revoked from the beginning, because
         waiting for that load would never end.
         """
-        with self._guard:
+        with self._lock:
             now = self._clock()
             running = self._flights.get(key)
             entry = self.entries.get(key)
@@ -141,7 +149,7 @@ class Store(Generic[V]):
                     if not (self._disabled or (blocking and running.blocks_this_thread())):
                         return running.join_locked(self._tags.count)
             self.loads += 1
-            flight: Flight[V] = Flight(key, now, self._tags.count, blocking=blocking, ahead=entry)
+            flight: Flight[V] = Flight(key, now, self._tags.count, blocking, entry)
             self._flights.setdefault(key, flight)
             return flight
 
@@ -157,7 +165,7 @@ class Store(Generic[V]):
             stored = keep and may and self._put_locked(flight.key, fresh, flight.began, size)
             self.refused += keep and not stored
             self._end_locked(flight)
-        if flight.awaited:
+        if flight.landing is not None:
             flight.land(Landing(fresh.value, flushed=flushed))
         return stored
 
@@ -239,7 +247,7 @@ class Store(Generic[V]):
         """Serve and store nothing until as many have ended it as began it: *by* is 1 or -1."""
         with self._guard:
             self._disabled += by
-            self.entries = {} if self._disabled else self.contents.entries
+            self.contents.show(not self._disabled)
 
     # The way of a write.
 
@@ -318,7 +326,7 @@ class Store(Generic[V]):
     def _flush_tag_locked(self, tag: str, now: float) -> bool:
         if self._tags.full:
             self._revoke_all_locked()
-        held = sum([self.contents.flush(key, now) for key in self._tags.flush(tag)])
+        held = self.contents.flush_each(self._tags.flush(tag), now)
         self._tidy_locked()
         return held > 0
 
@@ -332,7 +340,7 @@ class Store(Generic[V]):
     def _end_locked(self, flight: Flight[V]) -> None:
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
-            if not self._flights:
+            if self._tags.flushed:
                 self._tidy_locked()
 
     def _flushed_meanwhile_locked(self, flight: Flight[V], tags: Iterable[str]) -> int:
@@ -373,5 +381,6 @@ class Store(Generic[V]):
         # Entries that were loaded together do not run out together.
         bound = self._max_staleness * (0.5 + 0.5 * self._random())
         due = None if self._refresh_ahead is None else loaded_at + ttl * self._refresh_ahead
-        entry = Entry(fresh.value, loaded_at, loaded_at + ttl, bound, due=due, tags=fresh.tags, version=fresh.version)
+        # Each name given here would be a fortieth of a fill.
+        entry = Entry(fresh.value, loaded_at, loaded_at + ttl, bound, due, fresh.tags, fresh.version)
         return self.contents.put(key, entry, size, now)

@@ -251,12 +251,12 @@ CACHE = (
     ),
     mutant(
         "a hit reads the clock first",
-        (f"{STORE}.get", "trusted_at = self.trusted_at\n", "trusted_at, now = self.trusted_at, self._clock()\n"),
-        (f"{STORE}.get", "now = self._clock()\n", "pass\n"),
+        (f"{STORE}._reader", "trusted_at = self.trusted_at\n", "trusted_at, now = self.trusted_at, clock()\n"),
+        (f"{STORE}._reader", "now = clock()\n", "pass\n"),
     ),
     mutant(
         "a hit reads the proof last",
-        (f"{STORE}.get", "now < trusted_at + entry.bound", "now < self.trusted_at + entry.bound"),
+        (f"{STORE}._reader", "now < trusted_at + entry.bound", "now < self.trusted_at + entry.bound"),
     ),
     mutant(
         "ttl counts from the fill",

@@ -94,7 +94,8 @@ class Process:
         self.store: Store[Value] = Store(plan.maxsize, plan.ttl, self.clock, plan.max_staleness, self._draw)
         entries = Glimpsed()
         entries.process = self
-        self.store.entries = self.store.contents.entries = entries
+        self.store.entries = self.store.contents.shown = self.store.contents.entries = entries
+        self.store.get = self.store._reader()
         self.store.trusted_at = self.node.trust.at
         run.network.listeners[address] = self
 
