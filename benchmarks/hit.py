@@ -148,10 +148,10 @@ def sizes(mesh: Mesh, report: Report) -> None:
         for what, at_most in (("cache.get", 1.5 if "hot" in how else None), ("bare dict", None)):
             report.compare(figures, f"{what} of 1,000,000, {how}", f"{what} of 1,000, {how}", at_most)
     report.notes.append(
-        "Keys among 1,000,000 entries: a thousand that are read again and again, the last ones loaded or some chosen "
-        "by lot; or by popularity (Zipf, the n-th most popular with a weight of 1/n), others in each round; or all alike, "
-        "others in each round.  Beside 1,000 entries read in mixed order.  What grows is the waiting for memory, and "
-        "it grows as much for a bare dict"
+        "Keys among 1,000,000 entries: a thousand that are read again and again, the last ones loaded or some "
+        "chosen by lot; or by popularity (Zipf, the n-th most popular with a weight of 1/n), others in each round; or "
+        "all alike, others in each round.  Beside 1,000 entries read in mixed order.  What grows is the waiting for "
+        "memory, and it grows about as much for a bare dict"
     )
 
 
@@ -299,8 +299,7 @@ def main() -> None:
     for name in arguments.only or PARTS:
         with Mesh("benchmark", mdns=False) as mesh:
             PARTS[name](mesh, report)
-    described = machine()
-    print(f"{described['python']}, {described['cores']} cores of {described['processor']}, {described['system']}\n")
+    print(", ".join(f"{what} {found}" for what, found in machine().items()) + "\n")
     report.print()
     if arguments.json:
         report.write(arguments.json)
