@@ -21,6 +21,10 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/demo
 
+.venv/bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@ .venv/demo
+
 .PHONY: demo
 demo: .venv/demo  ## three instances of the settings dashboard, http://127.0.0.1:8001
 	@exec $(BIN)/python examples/settings_app $(ARGS)
@@ -40,6 +44,10 @@ mutants: .venv/dev  ## plant every known bug, and find it
 .PHONY: stress
 stress: .venv/dev  ## one cache under many threads: OPERATIONS=10000000 hits and flushes
 	$(BIN)/python -m tests.unit.stress --operations $(or $(OPERATIONS),10000000) $(ARGS)
+
+.PHONY: bench
+bench: .venv/bench  ## the benchmarks, beside their rivals: ONLY=hit runs one
+	@for each in $(or $(ONLY),hit visibility); do $(BIN)/python benchmarks/$$each.py $(ARGS) || exit; done
 
 .PHONY: lint
 lint: .venv/dev  ## ruff: style and format

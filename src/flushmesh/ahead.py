@@ -26,13 +26,9 @@ class Ahead:
     """The loads of one cache that run ahead of the need, at most AHEAD_MAX at once."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # Protects `_running`.
+        self.has_room = True  # Whether one more may run.
+        self._lock = Lock()  # Protects `_running`, and the writing of `has_room`.
         self._running = 0
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may run; a rough answer is good enough."""
-        return self._running < AHEAD_MAX
 
     def start(self, load: Callable[[], object]) -> None:
         """Run *load* in a thread."""
@@ -60,6 +56,7 @@ class Ahead:
     def _counted(self) -> Iterator[None]:
         with self._lock:
             self._running += 1
+            self.has_room = self._running < AHEAD_MAX
         try:
             yield
         except Exception:  # Whoever asked has its answer.
@@ -67,3 +64,4 @@ class Ahead:
         finally:
             with self._lock:
                 self._running -= 1
+                self.has_room = True

@@ -128,7 +128,8 @@ class Cache(MutableMapping[str, V], Generic[V]):
         every caller that waits, and nothing is stored.  Raises RecursiveLoad if *loader* asks
         for *key* itself, MeshClosed after `Mesh.close`.
         """
-        value = self.get(key, MISS)
+        get = self.get  # In one line with the call it would be looked up the slow way.
+        value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
         return self._loading.run(key, Load(loader, ttl, tags, cache_if))
@@ -148,7 +149,8 @@ class Cache(MutableMapping[str, V], Generic[V]):
         A waiting task may be cancelled without harm to the others; when the loading task is,
         one of the waiting ones loads instead.  Everything else is as in `get_or_load`.
         """
-        value = self.get(key, MISS)
+        get = self.get  # In one line with the call it would be looked up the slow way.
+        value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
         return await self._loading.arun(key, Load(loader, ttl, tags, cache_if))

@@ -9,7 +9,7 @@ it has not seen yet gets a second chance.  What has run out goes before anything
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from math import inf
 from typing import Any, Final, Generic, TypeVar, cast
@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 import cachetools
 
 from flushmesh.entry import Entry
+from flushmesh.status import EntryInfo
 from flushmesh.tags import Tags
 
 V = TypeVar("V")
@@ -32,7 +33,8 @@ class Contents(Generic[V]):
     """
     The entries, by key.
 
-    Called with the store's lock held.  `entries` is read without it; all that changes it is
+    Called with the store's lock held.  `entries` are what is held, `shown` is what readers see
+    of it, without the lock: the same dict, unless `show` has hidden it.  All that changes them is
     here.  What is let go lies in `dropped` until the lock is released, because the end of a
     value may run code of the application, and in `evicted` if it had to make room.  An entry
     that was flushed or has expired stays for *grace* seconds, though nobody is served it.
@@ -41,7 +43,8 @@ class Contents(Generic[V]):
     def __init__(
         self, maxsize: int, tags: Tags, *, policy: type[cachetools.Cache[Any, Any]], sized: bool, grace: float
     ) -> None:
-        self.entries: dict[str, Entry[V]] = {}
+        self.shown: dict[str, Entry[V]] = {}
+        self.entries = self.shown
         self.dropped: list[Entry[V]] = []
         self.evicted: list[tuple[str, Entry[V]]] = []
         self.evictions = 0
@@ -49,7 +52,10 @@ class Contents(Generic[V]):
         self.hits_gone = 0
         self.grace = grace
         self._tags = tags
+        self._maxsize = maxsize
         self._policy = _make_policy(policy, maxsize, self, sized=sized)
+        # Straight to the class that was given: what is let go here needs no second chance.
+        self._forget = super(_Policy, self._policy).__delitem__
         # When which key may go; what a later entry of the same key has outlived is passed over.
         self._ends: list[tuple[float, str]] = []
 
@@ -62,7 +68,7 @@ class Contents(Generic[V]):
         """Take *entry* in, and let go what must go for it; tell whether there can be room for it."""
         if self._ends and now >= self._ends[0][0]:
             self._reap(now)
-        if size > self._policy.maxsize:
+        if size > self._maxsize:
             self.drop(key)
             return False
         self._policy.size = size
@@ -77,6 +83,15 @@ class Contents(Generic[V]):
         self._ends_later(key, entry)
         return True
 
+    def show(self, whether: bool) -> None:
+        """Let readers see what is held, or nothing; takes time proportional to it."""
+        if whether and self.entries is not self.shown:
+            self.shown.update(self.entries)
+            self.entries = self.shown
+        elif not whether and self.entries is self.shown:
+            self.entries = dict(self.shown)
+            self.shown.clear()
+
     def flush(self, key: str, now: float) -> bool:
         """Let *key* be served no more from *now* on; tell whether it was held."""
         entry = self.entries.get(key)
@@ -90,19 +105,27 @@ class Contents(Generic[V]):
             self._ends_later(key, entry)
         return held
 
+    def flush_each(self, keys: Iterable[str], now: float) -> bool:
+        """Let none of *keys* be served from *now* on; tell whether any was held."""
+        if self.grace:
+            return sum([self.flush(key, now) for key in keys]) > 0
+        return sum([self.drop(key) for key in keys]) > 0
+
     def flush_all(self, now: float) -> bool:
         """Let nothing be served from *now* on; tell whether anything was held."""
         if self.grace:
-            return sum([self.flush(key, now) for key in list(self.entries)]) > 0
+            return self.flush_each(list(self.entries), now)
         held = bool(self.entries)
         self.clear()
         return held
 
     def drop(self, key: str) -> bool:
         """Let go of *key*; tell whether it was here."""
-        if key not in self.entries:
+        entry = self.entries.pop(key, None)
+        if entry is None:
             return False
-        del self._policy[key]
+        self._forget(key)
+        self._let_go(key, entry)
         return True
 
     def clear(self) -> None:
@@ -113,6 +136,10 @@ class Contents(Generic[V]):
         self._tags.clear()
         self._ends.clear()
         self._policy.clear()
+
+    def describe(self, trusted_at: float, now: float) -> list[EntryInfo]:
+        """Return what is held, entry by entry, and as it stands at *now*."""
+        return [entry.describe(key, trusted_at, now) for key, entry in self.entries.items()]
 
     def hits(self) -> int:
         """Count all hits, also of entries that have gone."""
@@ -129,7 +156,7 @@ class Contents(Generic[V]):
         self.dropped.append(entry)
 
     def _ends_later(self, key: str, entry: Entry[V]) -> None:
-        end = entry.expires + self.grace
+        end = entry.expires + self.grace if self.grace else entry.expires
         if end == inf:
             return
         if len(self._ends) > 2 * len(self.entries) + 64:

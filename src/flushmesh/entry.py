@@ -38,7 +38,6 @@ class Entry(Generic[V]):
         loaded_at: float,
         expires: float,
         bound: float,
-        *,
         due: float | None = None,
         tags: tuple[str, ...] = (),
         version: int | None = None,

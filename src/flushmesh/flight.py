@@ -74,42 +74,46 @@ class Flight(Generic[V]):
     Whoever took off first loads; everyone else waits.  A flush revokes it: the value
     still reaches those already waiting, but never the store.  `ahead` is the entry that is
     still good while this load runs ahead of the need, `tags_seen` the store's count of tag
-    flushes when it began.  While it is `queued` it waits for its place among the loads of
-    its cache.
+    flushes when it began, `inside` the flight whose loader asked for it, and `landing` what
+    others wait for, if any do.  While it is `queued` it waits for its place among the loads
+    of its cache.
     """
 
-    __slots__ = ("_landing", "_loop", "_token", "ahead", "began", "key", "queued", "tags_seen")
+    __slots__ = ("_loop", "_token", "ahead", "began", "inside", "key", "landing", "queued", "tags_seen")
 
     def __init__(
         self,
         key: str,
         began: float,
         tags_seen: int = 0,
-        *,
         blocking: bool = True,
-        queued: bool = False,
         ahead: Entry[V] | None = None,
+        queued: bool = False,
     ) -> None:
         self.key = key
         self.began = began
         self.tags_seen = tags_seen
         self.ahead = ahead
         self.queued = queued
-        self._landing: Future[Landing[V]] | None = None
+        self.inside: Flight[Any] | None = None
+        self.landing: Future[Landing[V]] | None = None
         self._loop = None if blocking else running_loop()
 
     def check_not_aboard(self) -> None:
         """Raise RecursiveLoad if the caller is this flight's own loader."""
-        if self in _aboard.get():
-            raise RecursiveLoad(self.key)
+        flight = _aboard.get()
+        while flight is not None:
+            if flight is self:
+                raise RecursiveLoad(self.key)
+            flight = flight.inside
 
     def join_locked(self, boarded: int) -> Passenger[V]:
         """Return who waits for how this flight ends; the store's lock is held."""
-        if self._landing is None:
-            self._landing = Future()
+        if self.landing is None:
+            self.landing = Future()
             # Without this, cancelling one waiting task would cancel the future for all.
-            self._landing.set_running_or_notify_cancel()
-        return Passenger(self._landing, boarded)
+            self.landing.set_running_or_notify_cancel()
+        return Passenger(self.landing, boarded)
 
     def waits_for_caller(self, *, blocking: bool) -> bool:
         """Tell whether this load may not go on before the caller does, who is about to wait, *blocking* or not."""
@@ -123,19 +127,15 @@ class Flight(Generic[V]):
         """Whether the event loop that ran the load has been closed, so that it never ends."""
         return self._loop is not None and self._loop.is_closed()
 
-    @property
-    def awaited(self) -> bool:
-        """Whether anybody waits for it."""
-        return self._landing is not None
-
     def land(self, landing: Landing[V]) -> None:
         """Tell everyone who waits how it ended, the first time; nobody can join any more."""
-        if self._landing is not None and not self._landing.done():
-            self._landing.set_result(landing)
+        if self.landing is not None and not self.landing.done():
+            self.landing.set_result(landing)
 
     def __enter__(self) -> None:
         """Mark what runs inside as this flight's loader, here and in the tasks it starts, not in threads."""
-        self._token = _aboard.set((*_aboard.get(), self))
+        self.inside = _aboard.get()
+        self._token = _aboard.set(self)
 
     def __exit__(self, *exc_info: object) -> None:
         try:  # noqa: SIM105 - suppress() would be a tenth of a fill
@@ -145,12 +145,12 @@ class Flight(Generic[V]):
             pass
 
 
-_aboard: ContextVar[tuple[Flight[Any], ...]] = ContextVar("flushmesh_aboard", default=())
+_aboard: ContextVar[Flight[Any] | None] = ContextVar("flushmesh_aboard", default=None)
 
 
 def is_loading() -> bool:
     """Tell whether the caller is itself part of a load."""
-    return bool(_aboard.get())
+    return _aboard.get() is not None
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -18,8 +18,8 @@ class Guard:
 
     __slots__ = ("_contents", "_lock", "_on_evicted")
 
-    def __init__(self, contents: Contents[Any], on_evicted: Callable[[str, Any], None] | None) -> None:
-        self._lock = Lock()
+    def __init__(self, lock: Lock, contents: Contents[Any], on_evicted: Callable[[str, Any], None] | None) -> None:
+        self._lock = lock
         self._contents = contents
         self._on_evicted = on_evicted
 

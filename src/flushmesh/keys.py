@@ -29,6 +29,8 @@ def check_key(key: object, what: str = "key") -> str:
     Raises TypeError if it is not a str, ValueError if it is empty, longer than
     KEY_BYTES_MAX bytes in UTF-8, or not encodable at all.
     """
+    if isinstance(key, str) and key.isascii() and 0 < len(key) <= KEY_BYTES_MAX:
+        return key  # Nearly all are, and this is a part of every miss.
     if not isinstance(key, str):
         raise TypeError(f'a {what} is a str, not {type(key).__name__}; build one, as in f"user:{{user_id}}"')
     return _check_text(key, what, KEY_BYTES_MAX)

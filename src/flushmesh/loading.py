@@ -45,9 +45,10 @@ class Load(Generic[V]):
 
     def settle(self, result: V | Fresh[V]) -> tuple[Fresh[V], bool]:
         """Return *result* with its ttl and tags, and whether it is to be kept."""
+        plain = not self.tags and self.ttl is None
         if not isinstance(result, Fresh):
-            fresh = Fresh(result, ttl=self.ttl, tags=self.tags)
-        elif self.tags or self.ttl is not None:
+            fresh = Fresh(result) if plain else Fresh(result, ttl=self.ttl, tags=self.tags)
+        elif not plain:
             ttl = self.ttl if result.ttl is None else result.ttl
             fresh = Fresh(result.value, ttl=ttl, tags=(*self.tags, *result.tags), version=result.version)
         else:

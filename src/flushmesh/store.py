@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import inf
 from random import random
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 import cachetools
@@ -78,42 +79,49 @@ class Store(Generic[V]):
         self._tags = Tags()
         self._versions = Versions()
         self.contents: Contents[V] = Contents(maxsize, self._tags, policy=policy, sized=sized, grace=grace)
-        # What readers see, without the lock: the contents' own dict unless the cache is disabled.
-        self.entries = self.contents.entries
-        self._guard = Guard(self.contents, on_evicted)  # Protects everything else.
+        self.entries = self.contents.shown  # What readers see, without the lock.
+        self.get = self._reader()
+        self._lock = Lock()  # Protects everything else.
+        self._guard = Guard(self._lock, self.contents, on_evicted)  # The same, for what may let an entry go.
         self._flights: dict[str, Flight[V]] = {}
         self._writes: dict[str, list[Write]] = {}
         self._writing_tags: Counter[str] = Counter()
 
     # The way of a read.
 
-    def get(self, key: str, default: object = None) -> object:
-        """
-        Return the value of *key* if it is here and may be served, and *default* otherwise.
+    def _reader(self) -> Callable[..., object]:
+        """Return `get`; what never changes is at hand in it, and not looked for on *self* in every hit."""
+        entries, clock, check = self.entries, self._clock, self._check
 
-        Who passes MISS can load, so for them what is due to be loaded ahead is missing.
-        """
-        # No lock is held here, so the order matters.  The other side removes or distrusts
-        # entries first and moves `trusted_at` last: whoever sees the later proof sees what it
-        # rests on.  The clock comes last: a thread may be stopped between any two lines, and
-        # time that passes then must count.
-        trusted_at = self.trusted_at
-        try:
-            entry = self.entries[key]
-        except (KeyError, TypeError):
-            self._check(key)
-        else:
-            now = self._clock()
-            if now < entry.due and (now < trusted_at + entry.bound or now < entry.loaded_at + entry.bound):
-                entry.hits += 1
-                return entry.value
-            if default is not MISS and entry.serves(trusted_at, now):
-                entry.hits += 1
-                return entry.value
-        if default is not MISS:
-            with self._guard:
-                self.misses += 1
-        return default
+        def get(key: str, default: object = None) -> object:
+            """
+            Return the value of *key* if it is here and may be served, and *default* otherwise.
+
+            Who passes MISS can load, so for them what is due to be loaded ahead is missing.
+            """
+            # No lock is held here, so the order matters.  The other side removes or distrusts
+            # entries first and moves `trusted_at` last: whoever sees the later proof sees what it
+            # rests on.  The clock comes last: a thread may be stopped between any two lines, and
+            # time that passes then must count.
+            trusted_at = self.trusted_at
+            try:
+                entry = entries[key]
+            except (KeyError, TypeError):
+                check(key)
+            else:
+                now = clock()
+                if now < entry.due and (now < trusted_at + entry.bound or now < entry.loaded_at + entry.bound):
+                    entry.hits += 1
+                    return entry.value
+                if default is not MISS and entry.serves(trusted_at, now):
+                    entry.hits += 1
+                    return entry.value
+            if default is not MISS:
+                with self._lock:
+                    self.misses += 1
+            return default
+
+        return get
 
     def take_off(
         self, key: str, *, blocking: bool = False, ahead: bool = True, queued: bool = False
@@ -127,7 +135,7 @@ class Store(Generic[V]):
         load may itself be waiting for gets a flight that is revoked from the beginning, because
         waiting for that load would never end.  A *queued* flight waits for its place first.
         """
-        with self._guard:
+        with self._lock:
             now = self._clock()
             running = self._running_locked(key)
             entry = self.entries.get(key)
@@ -144,7 +152,7 @@ class Store(Generic[V]):
                     if not (self._disabled or running.waits_for_caller(blocking=blocking)):
                         return running.join_locked(self._tags.count)
             self.loads += 1
-            flight: Flight[V] = Flight(key, now, self._tags.count, blocking=blocking, queued=queued, ahead=entry)
+            flight: Flight[V] = Flight(key, now, self._tags.count, blocking, entry, queued)
             self._flights.setdefault(key, flight)
             return flight
 
@@ -164,7 +172,7 @@ class Store(Generic[V]):
                 self._end_locked(flight)
         finally:
             # Whatever a hook raises at the end of the guard: those who wait must not wait for ever.
-            if flight.awaited:
+            if flight.landing is not None:
                 flight.land(Landing(fresh.value, flushed=flushed))
         return stored
 
@@ -246,7 +254,7 @@ class Store(Generic[V]):
         """Serve and store nothing until as many have ended it as began it: *by* is 1 or -1."""
         with self._guard:
             self._disabled += by
-            self.entries = {} if self._disabled else self.contents.entries
+            self.contents.show(not self._disabled)
 
     # The way of a write.
 
@@ -293,8 +301,7 @@ class Store(Generic[V]):
     def snapshot(self) -> dict[str, V]:
         """Return what may be served now, without counting hits."""
         with self._guard:
-            now = self._clock()
-            entries = self.entries.items()
+            now, entries = self._clock(), self.entries.items()
             return {key: entry.value for key, entry in entries if entry.serves(self.trusted_at, now)}
 
     def holds(self, key: object) -> bool:
@@ -305,9 +312,8 @@ class Store(Generic[V]):
 
     def describe(self) -> list[EntryInfo]:
         """Return what is here, entry by entry, also what would not be served."""
-        with self._guard:
-            now = self._clock()
-            seen = [entry.describe(key, self.trusted_at, now) for key, entry in self.contents.entries.items()]
+        with self._lock:
+            seen = self.contents.describe(self.trusted_at, self._clock())
             return [replace(each, unserved="the mesh is disabled") for each in seen] if self._disabled else seen
 
     # The lock is held in everything below.
@@ -326,9 +332,9 @@ class Store(Generic[V]):
     def _flush_tag_locked(self, tag: str, now: float) -> bool:
         if self._tags.full:
             self._revoke_all_locked()
-        held = sum([self.contents.flush(key, now) for key in self._tags.flush(tag)])
+        held = self.contents.flush_each(self._tags.flush(tag), now)
         self._tidy_locked()
-        return held > 0
+        return held
 
     def _revoke_all_locked(self) -> None:
         self._flights.clear()
@@ -347,7 +353,7 @@ class Store(Generic[V]):
     def _end_locked(self, flight: Flight[V]) -> None:
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
-            if not self._flights:
+            if self._tags.flushed:
                 self._tidy_locked()
 
     def _flushed_meanwhile_locked(self, flight: Flight[V], tags: Iterable[str]) -> int:
@@ -390,5 +396,6 @@ class Store(Generic[V]):
         # Entries that were loaded together do not run out together.
         bound = self._max_staleness * (0.5 + 0.5 * self._random())
         due = None if self._refresh_ahead is None else loaded_at + ttl * self._refresh_ahead
-        entry = Entry(fresh.value, loaded_at, loaded_at + ttl, bound, due=due, tags=fresh.tags, version=fresh.version)
+        # Each name given here would be a fortieth of a fill.
+        entry = Entry(fresh.value, loaded_at, loaded_at + ttl, bound, due, fresh.tags, fresh.version)
         return self.contents.put(key, entry, size, now)

@@ -19,46 +19,48 @@ class Tags:
     """
     An index of keys by tag, and the latest flushes of tags.
 
-    `count` numbers the flushes of tags; it only grows.
+    `count` numbers the flushes of tags; it only grows.  `flushed` is the number of the latest
+    flush of each tag, as far as it is remembered.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._keys: dict[str, set[str]] = {}
-        self._flushed: dict[str, int] = {}
+        # Dicts for sets: they keep the order, and a flush goes through memory as it was filled.
+        self._keys: dict[str, dict[str, None]] = {}
+        self.flushed: dict[str, int] = {}
 
     def add(self, key: str, tags: Iterable[str]) -> None:
         """Note that *key* carries *tags*."""
         for tag in tags:
-            self._keys.setdefault(tag, set()).add(key)
+            self._keys.setdefault(tag, {})[key] = None
 
     def discard(self, key: str, tags: Iterable[str]) -> None:
         """Note that *key* carries *tags* no longer."""
         for tag in tags:
             keys = self._keys.get(tag)
             if keys is not None:
-                keys.discard(key)
+                keys.pop(key, None)
                 if not keys:
                     del self._keys[tag]
 
-    def flush(self, tag: str) -> set[str]:
+    def flush(self, tag: str) -> Iterable[str]:
         """Number a flush of *tag*; return the keys that carry it, for the caller to let go."""
         self.count += 1
-        self._flushed[tag] = self.count
-        return self._keys.pop(tag, set())
+        self.flushed[tag] = self.count
+        return self._keys.pop(tag, ())
 
     def flushed_since(self, count: int, tags: Iterable[str]) -> bool:
         """Tell whether any of *tags* was flushed after *count*."""
-        return any(self._flushed.get(tag, 0) > count for tag in tags)
+        return any(self.flushed.get(tag, 0) > count for tag in tags)
 
     @property
     def full(self) -> bool:
         """Whether no more flushes can be remembered."""
-        return len(self._flushed) >= REMEMBERED_MAX
+        return len(self.flushed) >= REMEMBERED_MAX
 
     def forget(self) -> None:
         """Forget which were flushed; nothing that began before is open any more."""
-        self._flushed.clear()
+        self.flushed.clear()
 
     def clear(self) -> None:
         """Note that no key carries any tag."""

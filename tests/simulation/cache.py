@@ -64,7 +64,8 @@ class Cache:
         self.store._versions = Versions(plan.demands)
         entries = Glimpsed()
         entries.cache = self
-        self.store.entries = self.store.contents.entries = entries
+        self.store.entries = self.store.contents.shown = self.store.contents.entries = entries
+        self.store.get = self.store._reader()
 
     def _draw(self) -> float:
         """Draw an entry's bound; the longest shows most."""

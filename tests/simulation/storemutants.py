@@ -32,12 +32,12 @@ CACHE = (
     ),
     mutant(
         "a hit reads the clock first",
-        (f"{STORE}.get", "trusted_at = self.trusted_at\n", "trusted_at, now = self.trusted_at, self._clock()\n"),
-        (f"{STORE}.get", "now = self._clock()\n", "pass\n"),
+        (f"{STORE}._reader", "trusted_at = self.trusted_at\n", "trusted_at, now = self.trusted_at, clock()\n"),
+        (f"{STORE}._reader", "now = clock()\n", "pass\n"),
     ),
     mutant(
         "a hit reads the proof last",
-        (f"{STORE}.get", "now < trusted_at + entry.bound", "now < self.trusted_at + entry.bound"),
+        (f"{STORE}._reader", "now < trusted_at + entry.bound", "now < self.trusted_at + entry.bound"),
     ),
     mutant(
         "ttl counts from the fill",
@@ -64,7 +64,7 @@ CACHE = (
 TAGS = (
     mutant(
         "a flushed tag is not remembered for the loads that run",
-        (f"{INDEX}.flush", "self._flushed[tag] = self.count", "pass"),
+        (f"{INDEX}.flush", "self.flushed[tag] = self.count", "pass"),
     ),
     mutant(
         "flushed tags are forgotten while a load runs",
@@ -84,7 +84,7 @@ TAGS = (
         "a flush of a tag does not let go of what carries it",
         (
             f"{STORE}._flush_tag_locked",
-            "sum([self.contents.flush(key, now) for key in self._tags.flush(tag)])",
+            "self.contents.flush_each(self._tags.flush(tag), now)",
             "len(self._tags.flush(tag))",
         ),
     ),
@@ -116,7 +116,7 @@ TAGS = (
         (
             f"{STORE}._flushed_meanwhile_locked",
             "flight.tags_seen + 1 if revoked or self._tags.flushed_since(flight.tags_seen, tags) else 0",
-            "flight.tags_seen + 1 if revoked else max(self._tags._flushed.get(tag, 0) for tag in tags)",
+            "flight.tags_seen + 1 if revoked else max(self._tags.flushed.get(tag, 0) for tag in tags)",
         ),
     ),
     mutant(

@@ -7,6 +7,7 @@ import pytest
 
 from flushmesh.contents import CHANCES_MAX
 from flushmesh.entry import MISS, Entry
+from flushmesh.errors import RecursiveLoad
 from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from flushmesh.store import Store
@@ -325,6 +326,42 @@ def test_an_entry_is_there_at_every_moment_of_its_replacement(store):
 
     assert store.get("a", MISS) == "new"
     assert all(found)
+
+
+def test_what_a_disabled_store_holds_is_served_again_unless_it_was_flushed_meanwhile(store):
+    """Readers see nothing of a disabled store; afterwards they see what was held and not flushed."""
+    load(store, "a", "a")
+    load(store, "b", "b")
+    store.disable(by=1)
+    store.disable(by=1)
+
+    assert (store.get("a", MISS), store.holds("a"), store.snapshot()) == (MISS, False, {})
+    store.flush("b")
+    store.disable(by=-1)
+    assert store.get("a", MISS) is MISS
+    store.disable(by=-1)
+    assert store.snapshot() == {"a": "a"}
+    assert store.get("a", MISS) == "a"
+
+
+def test_flushes_of_tags_are_forgotten_when_no_load_is_open(store):
+    """Which tags were flushed is remembered for the loads that run meanwhile, and no longer."""
+    flight = store.take_off("k")
+    store.flush_tag("t")
+    assert store._tags.flushed
+
+    store.fill(flight, Fresh("v"))
+
+    assert not store._tags.flushed
+
+
+def test_a_load_that_asks_for_its_own_key_through_another_raises(store):
+    """A loader that waits for a load which waits for it is told so, however many loads lie between."""
+    outer, between, inner = store.take_off("k"), store.take_off("j"), store.take_off("i")
+
+    with outer, between, inner, pytest.raises(RecursiveLoad):
+        store.take_off("k")
+    assert store.take_off("k").landing is not None
 
 
 def test_a_closed_store_stores_nothing(store):

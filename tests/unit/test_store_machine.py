@@ -409,8 +409,8 @@ class StoreMachine(RuleBasedStateMachine):
         entries, index = self.store.contents.entries, self.store._tags._keys
         for tag in TAGS:
             carriers = {key for key, entry in entries.items() if tag in entry.tags}
-            assert index.get(tag, set()) <= carriers
-            assert {key for key in carriers if self.model.serves(key)} <= index.get(tag, set())
+            assert set(index.get(tag, ())) <= carriers
+            assert {key for key in carriers if self.model.serves(key)} <= set(index.get(tag, ()))
         assert all(index.values())
 
     @invariant()

@@ -246,9 +246,9 @@ def test_a_tag_flush_looks_at_the_entries_with_the_tag_alone(clock):
     class Counted(dict):
         looks = 0
 
-        def get(self, *args):
+        def pop(self, *args):
             Counted.looks += 1
-            return dict.get(self, *args)
+            return dict.pop(self, *args)
 
         def __iter__(self):
             raise AssertionError("a tag flush walks through the cache")
@@ -286,12 +286,12 @@ def test_flushed_tags_are_remembered_only_while_something_is_open(store):
     flight, write = store.take_off("a"), store.begin_write(["b"])
     store.flush_tag("t")
     store.fill(flight, Fresh("v"))
-    assert store._tags._flushed
+    assert store._tags.flushed
     store.end_write(write)
 
-    assert not store._tags._flushed
+    assert not store._tags.flushed
     store.flush_tag("t")
-    assert not store._tags._flushed
+    assert not store._tags.flushed
 
 
 def test_more_flushed_tags_than_can_be_remembered_revoke_what_is_open(store, monkeypatch):
@@ -305,7 +305,7 @@ def test_more_flushed_tags_than_can_be_remembered_revoke_what_is_open(store, mon
     assert store.fill(flight, Fresh("v")) is False
     store.end_write(write, {"b": (Fresh("v"), 1)})
     assert not store.holds("b")
-    assert len(store._tags._flushed) == 1
+    assert len(store._tags.flushed) == 1
     assert store.fill(later, Fresh("v", tags=["t1"])) is True
 
 

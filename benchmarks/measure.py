@@ -1,0 +1,226 @@
+"""
+Measuring: contenders side by side in one process, and a table of how they compare.
+
+Contenders take turns, many short rounds of A B C A B C, so that whatever else the machine
+does falls on all of them alike.  What is compared is the median over the rounds, and a
+ratio is the median of the ratios within each round.  Time is the processor's, spent by the
+thread that measures: work of others is none of it.  The loop itself, measured as one more
+contender, is taken off; the garbage collector rests meanwhile, as under `timeit`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+# Seconds for one operation, over a sequence of keys.
+Contender = Callable[[Sequence[object]], float]
+
+ROUNDS: Final = 201
+_LOOP: Final = "the loop itself"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured of one contender, once a round."""
+
+    name: str
+    samples: Sequence[float]
+    unit: str = "ns"
+
+    @property
+    def median(self) -> float:
+        """The middle of the samples."""
+        return statistics.median(self.samples)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Between what the middle half of the samples lies."""
+        if len(self.samples) < 2:
+            return self.samples[0], self.samples[0]
+        low, _, high = statistics.quantiles(self.samples, n=4)
+        return low, high
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One of our figures beside a rival's; *at_most* is what the ratio is to stay within, if that was promised."""
+
+    ours: Figure
+    rival: Figure
+    at_most: float | None = None
+
+    @property
+    def ratio(self) -> Figure:
+        """Ours by the rival's, round by round."""
+        pairs = zip(self.ours.samples, self.rival.samples, strict=True)
+        return Figure("ratio", [ours / rival for ours, rival in pairs], "")
+
+    @property
+    def verdict(self) -> str:
+        """Whether the promise is met."""
+        if self.at_most is None:
+            return ""
+        return "met" if self.ratio.median <= self.at_most else "MISSED"
+
+
+@dataclass
+class Report:
+    """All comparisons of a benchmark, with what is to be known about them."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def compare(self, figures: Mapping[str, Figure], ours: str, rival: str, at_most: float | None = None) -> None:
+        """Add a comparison of two of *figures*; one whose rival could not be had is left out."""
+        if rival in figures:
+            self.comparisons.append(Comparison(figures[ours], figures[rival], at_most))
+
+    def print(self) -> None:
+        """Print the table, and what misses its target last."""
+        row = "{:<50}{:>7} {:<13} {:<54}{:>7} {:<5}{:>6} {:<10}{:>8}  {}"
+        print(row.format("", "median", "half within", "beside", "median", "", "ratio", "half within", "at most", ""))
+        for each in self.comparisons:
+            at_most = "" if each.at_most is None else f"{each.at_most:g}"
+            ours, rival, ratio = each.ours, each.rival, each.ratio
+            cells = [ours.name, _number(ours.median), _between(ours), rival.name, _number(rival.median), rival.unit]
+            print(row.format(*cells, f"{ratio.median:.2f}", _between(ratio), at_most, each.verdict).rstrip())
+        for note in self.notes:
+            print(f"- {note}")
+
+    def write(self, path: Path) -> None:
+        """Write all of it as JSON to *path*."""
+        found = {
+            "machine": machine(),
+            "comparisons": [
+                {
+                    "ours": _described(each.ours),
+                    "rival": _described(each.rival),
+                    "ratio": round(each.ratio.median, 3),
+                    "ratio_half_within": [round(end, 3) for end in each.ratio.spread],
+                    "at_most": each.at_most,
+                    "verdict": each.verdict,
+                }
+                for each in self.comparisons
+            ],
+            "notes": self.notes,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def repeated(code: str, **names: object) -> Contender:
+    """Return a contender that runs *code*, which may use `key` and *names*, for each key."""
+    made: Contender = _compiled("def run(keys):", code, names)
+    return made
+
+
+def awaited(run: Callable[[Coroutine[Any, Any, float]], float], code: str, **names: object) -> Contender:
+    """Return a contender like `repeated` for *code* that awaits; *run* runs a coroutine to its end."""
+    timed = _compiled("async def run(keys):", code, names)
+    return lambda keys: run(timed(keys))
+
+
+def _compiled(head: str, code: str, names: Mapping[str, object]) -> Any:
+    # Compiled as `timeit` does it: a call around the code would weigh as much as a hit.
+    scope: dict[str, Any] = {"_timer": time.thread_time, **names}
+    lines = [head, " _began = _timer()", " for key in keys:", f"  {code}", " return (_timer() - _began) / len(keys)"]
+    exec("\n".join(lines), scope)
+    return scope["run"]
+
+
+def interleaved(
+    contenders: Mapping[str, Contender],
+    keys: Sequence[object],
+    *,
+    rounds: int = ROUNDS,
+    before: Callable[[], object] | None = None,
+    loop: Contender | None = None,
+) -> dict[str, Figure]:
+    """Let *contenders* take turns with *keys* for *rounds*, *before* each round first; return nanoseconds."""
+    turns = {_LOOP: loop or repeated("pass"), **contenders}
+    samples: dict[str, list[float]] = {name: [] for name in turns}
+    with resting_collector():
+        for number in range(rounds + 2):
+            if before is not None:
+                before()
+            seconds = {name: run(keys) for name, run in turns.items()}
+            if number < 2:
+                continue  # Warming up.
+            for name, taken in seconds.items():
+                samples[name].append((taken - seconds[_LOOP]) * 1e9)
+    return {name: Figure(name, samples[name]) for name in contenders}
+
+
+@contextmanager
+def resting_collector() -> Iterator[None]:
+    """Keep the garbage collector from running inside."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def percentile(samples: Iterable[float], percent: float) -> float:
+    """Return the value below which *percent* of *samples* lie."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def machine() -> dict[str, object]:
+    """Describe what this runs on, and with what."""
+    packages = ("cachebox", "cachetools", "cashews", "dogpile.cache", "grpcio", "theine")
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": [round(load, 1) for load in os.getloadavg()],
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _described(figure: Figure) -> dict[str, object]:
+    low, high = figure.spread
+    return {
+        "name": figure.name,
+        "unit": figure.unit,
+        "median": round(figure.median, 3),
+        "half_within": [round(low, 3), round(high, 3)],
+        "samples": len(figure.samples),
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+
+
+def _between(figure: Figure) -> str:
+    low, high = figure.spread
+    return f"{_number(low)}..{_number(high)}" if figure.unit else f"{low:.2f}..{high:.2f}"

@@ -1,0 +1,121 @@
+"""
+The storm: hits here while another process floods this one with flushes, over gRPC.
+
+The peer is this file, run as a program: it meets the node at the address it is given, says
+so, and flushes keys at the rate that it reads from its standard input.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from typing import Final
+
+from measure import Figure, Report, percentile, resting_collector
+
+from flushmesh import Cache, Mesh
+
+RATE: Final = 100_000
+SECONDS: Final = 1.0
+ROUNDS: Final = 5
+# What the peer flushes: other keys than those that are read, so that reading stays hitting.
+FLUSHED: Final = [f"cold:{number}" for number in range(10_000)]
+DEADLINE: Final = 20.0
+
+
+def storm(mesh: Mesh, report: Report) -> None:
+    """Compare the p99 of a hit under 100,000 flushes a second from a peer with its quiet one."""
+    cache: Cache[object] = mesh.cache("storm")
+    keys = [f"hot:{number}" for number in range(1_000)]
+    for key in keys:
+        cache.get_or_load(key, object)
+    command = [sys.executable, __file__, mesh.status().address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        assert peer.stdout.readline() == "met\n"
+        wait_for_peers(mesh, 1)
+        quiet: list[list[int]] = []
+        stormy: list[list[int]] = []
+        rates = []
+        with resting_collector():
+            for _ in range(ROUNDS):
+                quiet.append(read_for(cache, keys, SECONDS))
+                peer.stdin.write("storm\n")
+                peer.stdin.flush()
+                assert peer.stdout.readline() == "begun\n"
+                applied, began = cache.info().flushes_applied, time.perf_counter()
+                stormy.append(read_for(cache, keys, SECONDS))
+                rates.append((cache.info().flushes_applied - applied) / (time.perf_counter() - began))
+                assert peer.stdout.readline() == "over\n"
+        peer.stdin.close()
+    ours, still = f"p99 of a hit, {statistics.median(rates):,.0f} flushes/s applied", "p99 of a hit, quiet"
+    figures = {}
+    for name, rounds in ((ours, stormy), (still, quiet)):
+        figures[name] = Figure(name, [percentile(latencies, 99) for latencies in rounds])
+    report.compare(figures, ours, still, 10.0)
+    for name, rounds in (("in the storm", stormy), ("quiet", quiet)):
+        every = [latency for latencies in rounds for latency in latencies]
+        p999, p9999 = percentile(every, 99.9), percentile(every, 99.99)
+        report.notes.append(
+            f"A hit {name}: p99.9 {p999:,} ns, p99.99 {p9999 / 1e6:.3f} ms, worst {max(every) / 1e6:.1f} ms "
+            f"of {len(every):,}"
+        )
+    report.notes.append(
+        f"The storm: {statistics.median(rates):,.0f} flushes a second were applied here, {min(rates):,.0f} to "
+        f"{max(rates):,.0f} (asked for: {RATE:,})"
+    )
+
+
+def read_for(cache: Cache[object], keys: list[str], seconds: float) -> list[int]:
+    """Return the latency of each hit during *seconds*, in nanoseconds."""
+    now, get = time.perf_counter_ns, cache.get
+    latencies = []
+    end = now() + int(seconds * 1e9)
+    while now() < end:
+        for key in keys:
+            began = now()
+            get(key)
+            latencies.append(now() - began)
+    return latencies
+
+
+def wait_for_peers(mesh: Mesh, count: int) -> None:
+    """Wait until *mesh* follows *count* peers."""
+    deadline = time.monotonic() + DEADLINE
+    while [peer.state for peer in mesh.status().peers].count("following") < count:
+        assert time.monotonic() < deadline, f"no peer after {DEADLINE:g} s: {mesh.status()}"
+        time.sleep(0.01)
+
+
+def flood(cache: Cache[object]) -> int:
+    """Flush at RATE until a little after the reading has ended."""
+    began = time.perf_counter()
+    flushed = 0
+    while (elapsed := time.perf_counter() - began) < SECONDS + 0.2:
+        if flushed > elapsed * RATE:
+            time.sleep(0.001)
+            continue
+        for number in range(flushed, flushed + 100):
+            cache.flush(FLUSHED[number % len(FLUSHED)])
+        flushed += 100
+    return flushed
+
+
+def main() -> None:
+    """Be the peer."""
+    with Mesh("benchmark", peers=[sys.argv[1]], mdns=False) as mesh:
+        cache: Cache[object] = mesh.cache("storm")
+        wait_for_peers(mesh, 1)
+        print("met", flush=True)
+        for _ in sys.stdin:
+            print("begun", flush=True)
+            flood(cache)
+            cache.flush(FLUSHED[0]).wait(timeout=DEADLINE)
+            print("over", flush=True)
+
+
+if __name__ == "__main__":
+    main()
