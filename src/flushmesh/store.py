@@ -8,7 +8,6 @@ any other code of the application runs.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import inf
@@ -27,7 +26,7 @@ from flushmesh.guard import Guard
 from flushmesh.status import EntryInfo
 from flushmesh.tags import Tags
 from flushmesh.versions import Versions
-from flushmesh.write import Write
+from flushmesh.write import Write, Writes
 
 V = TypeVar("V")
 
@@ -84,8 +83,7 @@ class Store(Generic[V]):
         self._lock = Lock()  # Protects everything else.
         self._guard = Guard(self._lock, self.contents, on_evicted)  # The same, for what may let an entry go.
         self._flights: dict[str, Flight[V]] = {}
-        self._writes: dict[str, list[Write]] = {}
-        self._writing_tags: Counter[str] = Counter()
+        self._writes = Writes()
 
     # The way of a read.
 
@@ -265,10 +263,9 @@ class Store(Generic[V]):
             write = Write(tuple(dict.fromkeys(keys)), tuple(dict.fromkeys(tags)), now)
             for key in write.keys:
                 self._flush_locked(key, None, now)
-                self._writes.setdefault(key, []).append(write)
             for tag in write.tags:
                 self._flush_tag_locked(tag, now)
-                self._writing_tags[tag] += 1
+            self._writes.begin(write)
             write.tags_seen = self._tags.count
             return write
 
@@ -282,11 +279,7 @@ class Store(Generic[V]):
         values = values or {}
         with self._guard:
             now = self._clock()
-            for key in write.keys:
-                self._writes[key].remove(write)
-                if not self._writes[key]:
-                    del self._writes[key]
-            self._writing_tags -= Counter(write.tags)
+            self._writes.end(write)
             keep = {key: value for key, value in values.items() if self._may_keep_locked(write, key, value[0])}
             for key in write.keys:
                 self._flush_locked(key, values[key][0].version if key in values else None, now)
@@ -320,8 +313,7 @@ class Store(Generic[V]):
 
     def _flush_locked(self, key: str, version: int | None, now: float) -> bool:
         self._flights.pop(key, None)
-        for write in self._writes.get(key, ()):
-            write.revoked.add(key)
+        self._writes.revoke(key)
         if version is not None:
             self._versions.demand(key, version, now)
             entry = self.contents.entries.get(key)
@@ -338,9 +330,7 @@ class Store(Generic[V]):
 
     def _revoke_all_locked(self) -> None:
         self._flights.clear()
-        for key, writes in self._writes.items():
-            for write in writes:
-                write.revoked.add(key)
+        self._writes.revoke_all()
         self._tags.forget()
 
     def _running_locked(self, key: str) -> Flight[V] | None:
@@ -368,7 +358,7 @@ class Store(Generic[V]):
         old = self.entries.get(key)
         if old is None or not self.contents.grace or key in self._writes:
             return None
-        if any(tag in self._writing_tags for tag in old.tags):
+        if self._writes.cover(old.tags):
             return None
         return old if now < old.expires + self.contents.grace else None
 
@@ -386,7 +376,7 @@ class Store(Generic[V]):
             return False
         if fresh.version is not None and not self._versions.allow(key, fresh.version, now):
             return False
-        if fresh.tags and any(tag in self._writing_tags for tag in fresh.tags):
+        if fresh.tags and self._writes.cover(fresh.tags):
             return False
         ttl = self._ttl if fresh.ttl is None else fresh.ttl
         if self._jitter:

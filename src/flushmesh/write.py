@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 
 class Write:
     """
@@ -19,3 +22,45 @@ class Write:
         self.began = began
         self.tags_seen = 0
         self.revoked: set[str] = set()
+
+
+class Writes:
+    """The writes in progress, by the keys and tags that they write."""
+
+    def __init__(self) -> None:
+        self._of_key: dict[str, list[Write]] = {}
+        self._of_tag: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._of_key or self._of_tag)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._of_key
+
+    def cover(self, tags: Iterable[str]) -> bool:
+        """Tell whether any of *tags* is being written."""
+        return any(tag in self._of_tag for tag in tags)
+
+    def begin(self, write: Write) -> None:
+        """Take *write* in."""
+        for key in write.keys:
+            self._of_key.setdefault(key, []).append(write)
+        self._of_tag.update(write.tags)
+
+    def end(self, write: Write) -> None:
+        """Let *write* go."""
+        for key in write.keys:
+            self._of_key[key].remove(write)
+            if not self._of_key[key]:
+                del self._of_key[key]
+        self._of_tag -= Counter(write.tags)
+
+    def revoke(self, key: str) -> None:
+        """Note that *key* was flushed."""
+        for write in self._of_key.get(key, ()):
+            write.revoked.add(key)
+
+    def revoke_all(self) -> None:
+        """Note that every key was flushed."""
+        for key in self._of_key:
+            self.revoke(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.simulation.planting import RULES, mutant
 
 STORE = "flushmesh.store:Store"
+WRITES = "flushmesh.write:Writes"
 CONTENTS = "flushmesh.contents:Contents"
 INDEX = "flushmesh.tags:Tags"
 DEMANDS = "flushmesh.versions:Versions"
@@ -133,7 +134,7 @@ TAGS = (
     ),
     mutant(
         "what carries a tag that is being written is stored",
-        (f"{STORE}.begin_write", "self._writing_tags[tag] += 1", "pass"),
+        (f"{WRITES}.begin", "self._of_tag.update(write.tags)", "pass"),
     ),
     mutant(
         "a write does not flush its tags at its end",
@@ -172,8 +173,8 @@ VERSIONS = (
         "a flush with a version lets a write keep its value",
         (
             f"{STORE}._flush_locked",
-            "for write in self._writes.get(key, ()):",
-            "for write in self._writes.get(key, ()) if version is None else ():",
+            "self._writes.revoke(key)",
+            "version is None and self._writes.revoke(key)",
         ),
     ),
     mutant(

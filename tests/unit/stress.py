@@ -135,7 +135,7 @@ class Stress:
             self.check(entry.value, self.floors, "G2")
         index = {(tag, key) for tag, keys in store._tags._keys.items() for key in keys}
         left = {
-            "open": store._flights or store._writes or store._writing_tags,
+            "open": store._flights or store._writes,
             "index without entry": index - _tagged(entries),
             "entry without index": _tagged(live) - index,
             "size": len(entries) - self.cache.currsize,

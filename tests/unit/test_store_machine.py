@@ -424,7 +424,6 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.model.loads and not self.model.writes:
             assert not self.store._flights
             assert not self.store._writes
-            assert not self.store._writing_tags
 
 
 EXAMPLES = int(os.environ.get("FLUSHMESH_EXAMPLES", "250"))
