@@ -25,14 +25,18 @@ FLOORS = {
     "writing": {"options", "store", "write"},
     "copies": {"loading", "store"},
     "cache": {"cached", "copies", "entry", "loading", "options", "store", "writing"},
-    "options": {"protocol"},
+    "options": {"protocol", "discovery"},
     "rosterfile": {"options"},
+    "rosterwatch": {"rosterfile", "options"},
+    "finding": {"discovery", "options", "rosterwatch"},
     "net": {"discovery", "protocol", "wire"},
     "discovery": set(),
     "wire": set(),
     "logbook": {"protocol"},
-    "mesh": {"logbook", "cache", "options", "rosterfile", "net", "discovery", "protocol"},
+    "report": {"protocol"},
+    "mesh": {"report", "logbook", "cache", "options", "rosterfile", "rosterwatch", "finding", "net", "protocol"},
 }
+FLOORS["mesh"].add("discovery")
 # What everybody may import.
 LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status", "clock", "duration", "fresh", "grace"}
 # What the pure rooms may take from the standard library.
