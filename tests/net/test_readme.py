@@ -42,6 +42,7 @@ def test_the_example_is_short():
 
 
 DOCS = Path(__file__).parents[2] / "docs"
+ONE_PROGRAM = DOCS / "cache.md"
 
 
 def blocks(language):
@@ -49,6 +50,7 @@ def blocks(language):
     return [
         pytest.param(text, id=f"{page.stem}-{number}")
         for page in sorted(DOCS.glob("*.md"))
+        if page != ONE_PROGRAM
         for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL))
     ]
 
@@ -68,3 +70,14 @@ def test_every_example_of_the_documentation_runs(text):
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_the_examples_of_the_cache_print_what_the_page_says():
+    """All in one program, in order, they print what stands behind each print, and not a word on standard error."""
+    program = "\n".join(re.findall(r"```python\n(.*?)```", ONE_PROGRAM.read_text(), re.DOTALL))
+    promised = re.findall(r"^ *print\(.*\)  # (.*)$", program, re.MULTILINE)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines() == promised
+    assert len(promised) == program.count("print(")

@@ -53,7 +53,9 @@ ERRORS = st.sampled_from([LookupError("gone"), LookupError("gone"), KeyboardInte
 
 # What may come between the beginning of a load or a write of a key and its end; see `meanwhile`.
 EVENTS = st.lists(
-    st.sampled_from(["read", "read", "flush_tag", "flush_tag", "flush", "flush_all", "write", "end", "fill", "wait"]),
+    st.sampled_from(
+        ["read", "read", "flush_tag", "flush_tag", "flush", "flush_all", "distrust", "write", "end", "fill", "wait"]
+    ),
     max_size=4,
 )
 
@@ -229,6 +231,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.time_passes(seconds)
         self.load_while(key, [], tag, value, error, 1.0)
 
+    @precondition(lambda self: self.model.refresh_ahead)
+    @rule(key=SOME_KEY, value=VALUES, events=EVENTS, tag=SOME_TAG, ahead=st.booleans())
+    def read_when_due(self, key, value, events, tag, ahead):
+        """Read what most of its life is over for, several times."""
+        self.load(key, value, 1.0)
+        if key in self.model.held:
+            self.time_passes(max(0.0, self.model.held[key].due - self.model.now))
+        self.look(key)
+        self.begin_load(key, ahead)
+        self.meanwhile(["read", *events], key, tag, value)
+
     def meanwhile(self, events, key, tag, value):
         for event in events:
             match event:
@@ -240,6 +253,8 @@ class StoreMachine(RuleBasedStateMachine):
                     self.flush_tag(tag)
                 case "flush_all":
                     self.flush_all()
+                case "distrust":
+                    self.distrust(1.0)
                 case "write":
                     self.begin_write([], [tag])
                 case "end":
