@@ -33,6 +33,16 @@ VOUCHES = (
         (f"{NODE}._follow", " and head <= peer.cursor", ""),
     ),
     mutant(
+        "a journal that outruns its stream holds back the vouch",
+        (
+            f"{ORIGIN}.next_message",
+            "self._vouch is not None and",
+            "self._vouch is not None and journal.reaches(self.sent) and",
+        ),
+        seen_by=f"{RULES}::test_a_journal_that_outruns_its_stream_does_not_hold_back_the_vouch",
+        because="it shows seldom: the journal has to turn over between any two messages, to the very end",
+    ),
+    mutant(
         "a vouch speaks for less than the head",
         (f"{SERVING}.heard", "origin.pinged(message, self._journal.head)", "origin.pinged(message, 0)"),
     ),

@@ -1,7 +1,9 @@
 """Rules that a run seldom shows broken, each as a script of its own."""
 
 from flushmesh.fresh import Fresh
-from flushmesh.protocol.messages import Identity, Vouch
+from flushmesh.protocol.journal import Journal
+from flushmesh.protocol.messages import Flush, Identity, Ping, Truncated, Vouch
+from flushmesh.protocol.origin import Origin
 from flushmesh.protocol.peer import Peer
 from flushmesh.store import MISS, Store
 from flushmesh.versions import LAG_MAX, Versions
@@ -58,6 +60,20 @@ def test_a_goodbye_tells_of_whom_its_node_has_met_last():
 
     assert a.known == {"c"}
     assert a.node.trust.at == proven
+
+
+def test_a_journal_that_outruns_its_stream_does_not_hold_back_the_vouch():
+    """Where more is flushed between two messages than the journal holds, the follower is still vouched for."""
+    journal = Journal(flushes_max=2)
+    origin = Origin(b"a" * 16, sent=0)
+    sent = []
+    for number in range(4):
+        origin.pinged(Ping(float(number), 0), journal.head)
+        for key in "abc":
+            journal.append(Flush("c", key))
+        sent.append(origin.next_message(journal, tuple, leaving=False))
+
+    assert [type(message) for message in sent] == [Vouch, Truncated, Vouch, Vouch]
 
 
 def test_a_peer_that_may_have_given_this_node_up_is_not_fenced():

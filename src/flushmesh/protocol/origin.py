@@ -55,12 +55,13 @@ class Origin:
         self, journal: Journal, news: Callable[[], tuple[News, ...]], *, leaving: bool
     ) -> OriginMessage | None:
         """Return what the follower gets next, or None; *news* is asked for only when it is told."""
+        # The vouch comes after everything it speaks for, on a stream that keeps order; and before
+        # what was flushed since, so that a journal which outruns the stream cannot hold it back.
+        if self._vouch is not None and self.sent >= self._vouch.head:
+            return self._give_vouch(self._vouch, news())
         if not journal.reaches(self.sent):
             self.sent = journal.head
             return Truncated(journal.head)
-        # The vouch comes after everything it speaks for, on a stream that keeps order.
-        if self._vouch is not None and self.sent >= self._vouch.head:
-            return self._give_vouch(self._vouch, news())
         acknowledge = self._flagged < self.asked
         if self.sent < journal.head:
             return self._hand_over(journal.batch(self.sent), acknowledge=acknowledge)
