@@ -441,7 +441,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert not self.store._writes
 
 
-EXAMPLES = int(os.environ.get("FLUSHMESH_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("FLUSHMESH_EXAMPLES", "100"))
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(

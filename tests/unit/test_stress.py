@@ -7,7 +7,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.planting import planted
 from tests.unit.stress import Stress
 
-OPERATIONS = 150_000
+OPERATIONS = 60_000
 
 
 def test_no_thread_or_task_is_given_what_a_flush_has_forgotten():
@@ -18,7 +18,7 @@ def test_no_thread_or_task_is_given_what_a_flush_has_forgotten():
 
     assert stress.violations == []
     assert stress.flushes > OPERATIONS / 20
-    assert stress.cache.info().fills_refused > 100
+    assert stress.cache.info().fills_refused > 20
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_no_thread_or_task_is_given_what_a_flush_has_forgotten():
 )
 def test_the_same_holds_whatever_the_options(options):
     """Grace, a gate, another policy or a tiny cache let nothing old through, and leave nothing open."""
-    stress = Stress(OPERATIONS // 8, **options)
+    stress = Stress(OPERATIONS // 4, **options)
 
     stress.run(4)
 
