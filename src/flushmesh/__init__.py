@@ -6,7 +6,7 @@ Only keys travel between the instances, and there is no server between them.
 
 from flushmesh.cache import Cache
 from flushmesh.cached import CachedFunction
-from flushmesh.errors import FlushmeshError, MeshClosed, RecursiveLoad, RosterError, StartError
+from flushmesh.errors import FlushmeshError, Isolated, MeshClosed, RecursiveLoad, RosterError, StartError
 from flushmesh.fresh import Fresh
 from flushmesh.grace import Graced, graced
 from flushmesh.hooks import Flushed
@@ -25,6 +25,7 @@ __all__ = [
     "FlushmeshError",
     "Fresh",
     "Graced",
+    "Isolated",
     "Mesh",
     "MeshClosed",
     "MeshState",

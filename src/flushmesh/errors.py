@@ -5,6 +5,7 @@ What flushmesh raises.
     ├── RosterError      also ValueError     the roster file or an option is wrong
     ├── StartError       also OSError        the node cannot listen
     ├── MeshClosed       also RuntimeError   used after close()
+    ├── Isolated         also RuntimeError   a flush in a forked child that can reach nobody
     └── RecursiveLoad    also RuntimeError   a loader asks for the key it is loading
 
 Keys and arguments that are wrong raise plain TypeError or ValueError.  What another
@@ -31,6 +32,23 @@ class MeshClosed(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like co
 
     def __init__(self, mesh: str) -> None:
         super().__init__(f'mesh "{mesh}" is closed; a closed mesh cannot be used again, make a new one')
+
+
+class Isolated(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like MeshClosed
+    """
+    A flush was made in a forked child whose mesh can reach nobody.
+
+    Something else than the mesh kept gRPC running in the parent when it forked, and gRPC never
+    runs again in such a child.  What was asked to be forgotten is forgotten in this process
+    alone; what is loaded here is served for at most `max_staleness` seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this process was forked while the application itself used gRPC, which cannot run here any more: "
+            "flushes reach no peer, entries live for max_staleness at most; fork before gRPC is used, "
+            'or start the process anew (multiprocessing "spawn")'
+        )
 
 
 class RecursiveLoad(FlushmeshError, RuntimeError):  # noqa: N818 - what happened, like RecursionError

@@ -116,6 +116,10 @@ class Flight(Generic[V]):
         if self._landing is not None:
             self._landing.set_result(landing)
 
+    def orphan(self) -> None:
+        """Forget who waits: in a forked child, those are threads of the parent."""
+        self._landing = None
+
     def __enter__(self) -> None:
         """Mark what runs inside as this flight's loader, here and in the tasks it starts, not in threads."""
         self._token = _aboard.set((*_aboard.get(), self))

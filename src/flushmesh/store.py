@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import inf
 from random import random
 from typing import Any, Generic, TypeVar
@@ -60,11 +61,6 @@ class Store(Generic[V]):
         check: Callable[[object], object] = bool,
         on_evicted: Callable[[str, V], None] | None = None,
     ) -> None:
-        self.trusted_at = -inf
-        self.misses = 0
-        self.loads = 0
-        self.load_errors = 0
-        self.refused = 0
         self._clock = clock
         self._ttl = ttl
         self._jitter = jitter
@@ -74,13 +70,24 @@ class Store(Generic[V]):
         self._check = check
         self._closed = False
         self._disabled = 0
+        self._make_contents = partial(Contents[V], maxsize, policy=policy, sized=sized, grace=grace)
+        self._on_evicted = on_evicted
+        self._flights: dict[str, Flight[V]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Be as new; in a forked child, where nobody ends what other threads have begun."""
+        for flight in self._flights.values():
+            flight.orphan()
+        self.trusted_at = -inf
+        self.misses = self.loads = self.load_errors = self.refused = 0
         self._tags = Tags()
         self._versions = Versions()
-        self.contents: Contents[V] = Contents(maxsize, self._tags, policy=policy, sized=sized, grace=grace)
+        self.contents: Contents[V] = self._make_contents(self._tags)
         # What readers see, without the lock: the contents' own dict unless the cache is disabled.
-        self.entries = self.contents.entries
-        self._guard = Guard(self.contents, on_evicted)  # Protects everything else.
-        self._flights: dict[str, Flight[V]] = {}
+        self.entries = {} if self._disabled else self.contents.entries
+        self._guard = Guard(self.contents, self._on_evicted)  # Protects everything else.
+        self._flights = {}
         self._writes: dict[str, list[Write]] = {}
         self._writing_tags: Counter[str] = Counter()
 
@@ -268,9 +275,14 @@ class Store(Generic[V]):
         with self._guard:
             now = self._clock()
             for key in write.keys:
-                self._writes[key].remove(write)
-                if not self._writes[key]:
-                    del self._writes[key]
+                still_open = self._writes.get(key, [])
+                # A write that began before this process was forked is not among them, and keeps nothing.
+                if write in still_open:
+                    still_open.remove(write)
+                else:
+                    write.revoked.add(key)
+                if not still_open:
+                    self._writes.pop(key, None)
             self._writing_tags -= Counter(write.tags)
             keep = {key: value for key, value in values.items() if self._may_keep_locked(write, key, value[0])}
             for key in write.keys:

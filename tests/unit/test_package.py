@@ -30,7 +30,10 @@ FLOORS = {
     "discovery": set(),
     "wire": set(),
     "logbook": {"protocol"},
-    "mesh": {"logbook", "cache", "options", "rosterfile", "net", "discovery", "protocol"},
+    "forking": {"net"},
+    "life": {"forking", "net"},
+    "standing": {"protocol"},
+    "mesh": {"life", "standing", "logbook", "cache", "options", "rosterfile", "net", "discovery", "protocol"},
 }
 # What everybody may import.
 LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status", "clock", "duration", "fresh", "grace"}

@@ -64,8 +64,10 @@ class Mdns:
         finally:
             for task in resolving:
                 task.cancel()
-            await zeroconf.async_unregister_all_services()
-            await zeroconf.async_close()
+            try:
+                await zeroconf.async_unregister_all_services()
+            finally:
+                await zeroconf.async_close()
 
     async def _resolve(
         self, zeroconf: Zeroconf, name: str, own: Announcement, propose: Callable[[Collection[str]], None]

@@ -1,0 +1,52 @@
+"""
+Standing: how things stand for a node, in the words of `Mesh.status` and of receipts.
+
+The caller holds the lock of the node.
+"""
+
+from __future__ import annotations
+
+from flushmesh.protocol.node import Node
+from flushmesh.protocol.peer import Peer
+from flushmesh.receipt import Delivery, Receipt
+from flushmesh.status import MeshState, MeshStatus, PeerStatus
+
+
+def status_of(node: Node, now: float) -> MeshStatus:
+    """Return what *node* knows of itself and its peers at *now*."""
+    return MeshStatus(
+        mesh=node.mesh,
+        name=node.identity.name,
+        node_id=node.identity.id.hex(),
+        address=node.identity.address,
+        state=MeshState(node.trust.phase),
+        head=node.journal.head,
+        proof_age=now - node.trust.at,
+        running_out=node.why(now),
+        peers=tuple(_peer_status(peer, now) for peer in sorted(node.peers, key=_by_name)),
+        refusals={contact.address: contact.refusal for contact in node.contacts if contact.refusal},
+    )
+
+
+def delivery_of(node: Node, now: float, receipt: Receipt) -> Delivery:
+    """Return how far the flush of *receipt* has come by *now*."""
+    standing = node.peers.delivery(receipt.sequence, receipt.flushed_at, now)
+    return Delivery(*(tuple(peer.identity.name for peer in peers) for peers in standing))
+
+
+def _by_name(peer: Peer) -> tuple[str, bytes]:
+    return peer.identity.name, peer.identity.id
+
+
+def _peer_status(peer: Peer, now: float) -> PeerStatus:
+    return PeerStatus(
+        name=peer.identity.name,
+        node_id=peer.identity.id.hex(),
+        address=peer.identity.address,
+        state=peer.state,
+        cursor=peer.cursor,
+        lag=peer.head - peer.cursor,
+        acknowledged=peer.acknowledged,
+        vouch_age=now - peer.vouched if peer.vouched_once else None,
+        round_trip=peer.round_trip,
+    )
