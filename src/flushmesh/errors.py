@@ -3,7 +3,7 @@ What flushmesh raises.
 
     FlushmeshError
     ├── RosterError      also ValueError     the roster file or an option is wrong
-    ├── StartError       also OSError        the node cannot listen
+    ├── StartError       also OSError        the node cannot listen, or has no threads to run on
     ├── MeshClosed       also RuntimeError   used after close()
     ├── Isolated         also RuntimeError   a flush in a forked child that can reach nobody
     └── RecursiveLoad    also RuntimeError   a loader asks for the key it is loading
@@ -24,7 +24,7 @@ class RosterError(FlushmeshError, ValueError):
 
 
 class StartError(FlushmeshError, OSError):
-    """The node cannot listen where it was told to."""
+    """The node cannot listen where it was told to, or cannot run in this process at all."""
 
 
 class MeshClosed(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like concurrent.futures.BrokenExecutor

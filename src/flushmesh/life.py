@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flushmesh.errors import Isolated, MeshClosed, StartError
 from flushmesh.forking import watch
+from flushmesh.greenthreads import refuse_green_threads
 from flushmesh.status import MeshState
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Life:
                     self._told = True
                     log.warning("%s", Isolated())
                 return
+            refuse_green_threads()
             driver = self._launch()
             self._say_goodbye_at_exit()
             self.driver = driver

@@ -36,7 +36,19 @@ FLOORS = {
     "mesh": {"life", "standing", "logbook", "cache", "options", "rosterfile", "net", "discovery", "protocol"},
 }
 # What everybody may import.
-LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status", "clock", "duration", "fresh", "grace"}
+LEAVES = {
+    "errors",
+    "keys",
+    "address",
+    "hooks",
+    "receipt",
+    "status",
+    "clock",
+    "duration",
+    "fresh",
+    "grace",
+    "greenthreads",
+}
 # What the pure rooms may take from the standard library.
 PURE = {
     "__future__", "collections", "collections.abc", "dataclasses", "enum", "typing", "zlib", "itertools", "math",
