@@ -27,6 +27,9 @@ log = logging.getLogger("flushmesh")
 # How long a fork waits for whoever starts or closes at that moment.
 HOLD_MAX: Final = 2.0
 
+# What a forked child has of a driver that could not be suspended; its end would touch gRPC.
+_inherited: Final[list[object]] = []
+
 
 class Life:
     """
@@ -158,7 +161,9 @@ class Life:
         driver = self.driver or self._ending
         if driver is not None:
             driver.disown()
-            isolated |= not driver.suspended
+            if not driver.suspended:
+                isolated = True
+                _inherited.append(driver)
         self._on_forked()
         self._begin()
         if not self.closed:

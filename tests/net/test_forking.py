@@ -147,6 +147,9 @@ def test_a_flush_while_the_process_forks_is_sent_afterwards(pair_beside, meanwhi
     assert (value, state) == (None, MeshState.JOINED)
     assert receipt.wait(DEADLINE).acknowledged == ("b",)
     assert other("flushed") == [["a", 1]]
+    cache.flush("k")
+    # Not only with the next ping, seconds later.
+    assert other.wait_for("flushed", [["a", 1], ["a", 2]]) < 1
 
 
 def test_a_receipt_is_waited_for_through_a_fork(pair_beside, meanwhile):
