@@ -30,7 +30,7 @@ def use():
         cache.flush("k")
     except Isolated as error:
         refused = str(error)[:25]
-    globals().update(everything=None)
+    globals().update(everything=None, server=None, channel=None, echo=None)
     gc.collect()
     return f"{mesh.status().state} {first} {refused} {cache.get('k')}"
 """
