@@ -21,10 +21,12 @@ from typing import Final
 import grpc
 
 from flushmesh.address import is_loopback
-from flushmesh.discovery import Announcement, Discovery
+from flushmesh.discovery import Announcement, Discovery, by_source
+from flushmesh.discovery.proposals import Proposals
 from flushmesh.net.client import Call, Ending, knock
 from flushmesh.net.codec import Encoder, decode_from_follower, decode_from_origin
 from flushmesh.net.conversation import Conversation
+from flushmesh.net.loop import Loop
 from flushmesh.net.server import Server, Stream, caller_host
 from flushmesh.protocol.effects import Dial, Effect, HangUp, Met, Wake
 from flushmesh.protocol.messages import Message
@@ -160,7 +162,7 @@ class Driver:
         try:
             goes_on = True
             while goes_on:
-                with asyncio.Runner() as runner:
+                with asyncio.Runner(loop_factory=Loop) as runner:
                     runner.run(self._main(started, in_turn))
                 # A task that the runner had to end is still here, and may keep something of gRPC alive.
                 self._tasks.clear()
@@ -187,11 +189,13 @@ class Driver:
         discovering: list[asyncio.Task[None]] = []
         try:
             address = await server.start(self._listen, in_turn=in_turn)
-            sources = {discovery.source: discovery.settles_after for discovery in self._discoveries}
+            discoveries = by_source(self._discoveries)
+            sources = {source: discovery.settles_after for source, discovery in discoveries.items()}
             self._node = self._make_node(address, sources)
             self._listen = list(dict.fromkeys([address, *self._listen]))
             announcement = Announcement(self._node.mesh, self._node.identity.id, address)
-            discovering = [self._spawn(self._discover(discovery, announcement)) for discovery in self._discoveries]
+            for source, discovery in discoveries.items():
+                discovering.append(self._spawn(self._discover(source, discovery, announcement)))
             self._tick()
             if not started.done():
                 started.set_result(None)
@@ -242,17 +246,24 @@ class Driver:
         with self._lock:
             return self._node.parted and not self._serving
 
-    async def _discover(self, discovery: Discovery, announcement: Announcement) -> None:
+    async def _discover(self, source: str, discovery: Discovery, announcement: Announcement) -> None:
+        proposals = Proposals(source)
+
         def propose(addresses: Collection[str]) -> None:
+            if not self.is_current_thread:
+                raise RuntimeError("propose: call it on the mesh's own thread, as loop.call_soon_threadsafe does")
+            sound = proposals.sound(addresses)
             with self._lock:
-                effects = self._node.propose(discovery.source, addresses, self._clock())
+                effects = self._node.propose(source, sound, self._clock())
             self._act(effects)
             self._plan()
 
         try:
             await discovery.run(announcement, propose)
-        except Exception:  # Whatever a discovery dies of, the others and the mesh go on.
-            log.warning("%s finds no more peers", discovery.source, exc_info=True)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # Whatever a discovery dies of, the others and the mesh go on.
+            log.warning("%s finds no more peers", source, exc_info=True)
 
     # Streams.
 

@@ -90,10 +90,14 @@ class Contacts:
         contact.due = min(contact.due, now)
 
     def hurry_all(self, now: float) -> None:
-        """Dial every address at once, also this node's own: it may listen elsewhere by now."""
+        """Dial every address at once, except for this node's own."""
         for contact in self:
             contact.failures = 0
             contact.due = now
+
+    def moved(self) -> None:
+        """Take no address for this node's own any more: it listens elsewhere."""
+        for contact in self:
             contact.mine = False
 
     def links(self) -> list[int]:
@@ -116,6 +120,10 @@ class Contacts:
         Nodes that others tell of are not among them; they are peers, and hold the proof themselves.
         """
         return (c for c in self if not c.answered and any(isinstance(source, str) for source in c.sources))
+
+    def untried(self) -> Iterator[Contact]:
+        """Return the contacts that were proposed by a discovery and of which no attempt has ended yet."""
+        return (c for c in self.unanswered() if not c.failures)
 
     def deserted(self, address: str) -> bool:
         """Tell whether nobody listened at *address* when it was last dialled."""

@@ -1,8 +1,4 @@
-"""
-Standing: how things stand for a node, in the words of `Mesh.status` and of receipts.
-
-The caller holds the lock of the node.
-"""
+"""Report: how a node stands at one moment, in the words of its status and of receipts."""
 
 from __future__ import annotations
 
@@ -12,24 +8,28 @@ from flushmesh.receipt import Delivery, Receipt
 from flushmesh.status import MeshState, MeshStatus, PeerStatus
 
 
-def status_of(node: Node, now: float) -> MeshStatus:
-    """Return what *node* knows of itself and its peers at *now*."""
+def report(node: Node, state: MeshState, now: float) -> MeshStatus:
+    """Return the status of *node*, whose mesh is in *state*; the caller holds the node's lock."""
     return MeshStatus(
         mesh=node.mesh,
         name=node.identity.name,
         node_id=node.identity.id.hex(),
         address=node.identity.address,
-        state=MeshState(node.trust.phase),
+        state=state if state is MeshState.CLOSED else MeshState(node.trust.phase),
         head=node.journal.head,
         proof_age=now - node.trust.at,
         running_out=node.why(now),
+        waiting_for=node.waiting_for(),
+        split=node.outlook.split,
+        alone=node.outlook.alone,
+        ready=node.trust.ready,
         peers=tuple(_peer_status(peer, now) for peer in sorted(node.peers, key=_by_name)),
         refusals={contact.address: contact.refusal for contact in node.contacts if contact.refusal},
     )
 
 
 def delivery_of(node: Node, now: float, receipt: Receipt) -> Delivery:
-    """Return how far the flush of *receipt* has come by *now*."""
+    """Return how far the flush of *receipt* has come by *now*; the caller holds the node's lock."""
     standing = node.peers.delivery(receipt.sequence, receipt.flushed_at, now)
     return Delivery(*(tuple(peer.identity.name for peer in peers) for peers in standing))
 
