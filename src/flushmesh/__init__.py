@@ -7,7 +7,7 @@ Only keys travel between the instances, and there is no server between them.
 from flushmesh.cache import Cache
 from flushmesh.cached import CachedFunction
 from flushmesh.discovery import Announcement, Discovery
-from flushmesh.errors import FlushmeshError, MeshClosed, RecursiveLoad, RosterError, StartError
+from flushmesh.errors import FlushmeshError, Isolated, MeshClosed, RecursiveLoad, RosterError, StartError
 from flushmesh.fresh import Fresh
 from flushmesh.grace import Graced, graced
 from flushmesh.hooks import Flushed
@@ -28,6 +28,7 @@ __all__ = [
     "FlushmeshError",
     "Fresh",
     "Graced",
+    "Isolated",
     "Mesh",
     "MeshClosed",
     "MeshState",

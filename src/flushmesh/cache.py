@@ -384,6 +384,11 @@ class Cache(MutableMapping[str, V], Generic[V]):
         """Serve and store nothing, see `Store.disable`."""
         self._store.disable(by=by)
 
+    def reset(self) -> None:
+        """Begin anew, in a forked child."""
+        self._store.reset()
+        self._loading.reset()
+
     def close(self) -> None:
         """Empty this cache for good, and tell nobody."""
         self._store.close()

@@ -41,10 +41,16 @@ class Contents(Generic[V]):
     """
 
     def __init__(
-        self, maxsize: int, tags: Tags, *, policy: type[cachetools.Cache[Any, Any]], sized: bool, grace: float
+        self,
+        shown: dict[str, Entry[V]],
+        tags: Tags,
+        *,
+        maxsize: int,
+        policy: type[cachetools.Cache[Any, Any]],
+        sized: bool,
+        grace: float,
     ) -> None:
-        self.shown: dict[str, Entry[V]] = {}
-        self.entries = self.shown
+        self.shown = self.entries = shown
         self.dropped: list[Entry[V]] = []
         self.evicted: list[tuple[str, Entry[V]]] = []
         self.evictions = 0

@@ -40,3 +40,7 @@ class Copies(Generic[V]):
     async def arun(self, key: str, load: Load[V]) -> V:
         """As `Loading.arun`."""
         return self._copy(await self._loading.arun(key, load))
+
+    def reset(self) -> None:
+        """As `Loading.reset`."""
+        self._loading.reset()

@@ -132,6 +132,10 @@ class Flight(Generic[V]):
         if self.landing is not None and not self.landing.done():
             self.landing.set_result(landing)
 
+    def orphan(self) -> None:
+        """Forget who waits: in a forked child, those are threads of the parent."""
+        self.landing = None
+
     def __enter__(self) -> None:
         """Mark what runs inside as this flight's loader, here and in the tasks it starts, not in threads."""
         self.inside = _aboard.get()

@@ -71,7 +71,12 @@ class Loading(Generic[V]):
         self._clock = clock
         self._size_of = size_of
         self._hooks = hooks
-        self._gate = None if max_loads is None else Gate(max_loads)
+        self._max_loads = max_loads
+        self.reset()
+
+    def reset(self) -> None:
+        """Be as new; in a forked child, where the loads of other threads never end."""
+        self._gate = None if self._max_loads is None else Gate(self._max_loads)
         self._ahead = Ahead()
 
     def run(self, key: str, load: Load[V]) -> V:

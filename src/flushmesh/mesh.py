@@ -9,13 +9,13 @@ with `start`, or with the first use.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import dataclasses
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -24,10 +24,11 @@ import cachetools
 from flushmesh.address import is_wildcard, split
 from flushmesh.cache import Cache
 from flushmesh.clock import clock
-from flushmesh.errors import MeshClosed
+from flushmesh.errors import Isolated, MeshClosed
 from flushmesh.finding import discoveries
 from flushmesh.hooks import CacheHooks, OnEvicted, OnFlushed, OnLoadError
 from flushmesh.keys import check_name
+from flushmesh.life import Life
 from flushmesh.logbook import note
 from flushmesh.options import (
     LISTEN_DEFAULT,
@@ -44,10 +45,10 @@ from flushmesh.protocol.messages import Flush, Identity
 from flushmesh.protocol.node import Node, NodeOptions
 from flushmesh.protocol.peers import PEERS_MAX
 from flushmesh.receipt import Deliveries, Delivery, Receipt
-from flushmesh.report import report
+from flushmesh.report import delivery_of, report
 from flushmesh.rosterfile import truth
 from flushmesh.rosterwatch import RosterWatch
-from flushmesh.status import MeshState, MeshStatus, not_started
+from flushmesh.status import MeshStatus, not_started
 
 if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
@@ -113,17 +114,18 @@ class Mesh:
             caches=caches or {},
         )
         self._watch: RosterWatch | None = None
-        self._state = MeshState.NEW
-        self._life = Lock()  # Protects `_driver` and `_state`; held while starting, not while closing.
-        self._making = Lock()  # Protects `_caches` and `_disabled`.
-        self._lock = Lock()  # Protects `_node`; held for microseconds.
         self._caches: dict[str, Cache[Any]] = {}
         self._disabled = int(truth("FLUSHMESH_DISABLED", os.environ))
+        self._staleness_min = self.options.staleness
+        self._life = Life(mesh, self._launch, self._ended, self._forked)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._making = Lock()  # Protects `_caches` and `_disabled`.
+        self._lock = Lock()  # Protects `_node`; held for microseconds.
         self._node: Node | None = None
         self._ready = Event()
-        self._driver: Driver | None = None
         self._deliveries = Deliveries(self._delivery, self._ask)
-        self._staleness_min = self.options.staleness
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str] = ROSTER_DEFAULT, *, name: str = "") -> Self:
@@ -141,7 +143,7 @@ class Mesh:
         return mesh
 
     def __repr__(self) -> str:
-        return f"<Mesh {self.options.mesh!r} {self._state}>"
+        return f"<Mesh {self.options.mesh!r} {self._life.state}>"
 
     def cache(
         self,
@@ -220,41 +222,39 @@ class Mesh:
         Called by the first use if not before.  Raises StartError if the node cannot listen,
         MeshClosed after `close`.
         """
-        with self._life:
-            if self._driver is not None:
-                return
-            if self._state is MeshState.CLOSED:
-                raise MeshClosed(self.options.mesh)
-            # Here and not above: importing gRPC starts what a process that forks must not have.
-            from flushmesh.net.driver import Driver
+        self._life.start()
 
-            driver = Driver(self._lock, clock, self._make_node, self._carry_out, self._died)
-            options = self.options
-            driver.start(options.listen_addresses, discoveries(options, self._watch), insecure=options.insecure)
-            self._driver = driver
-            atexit.register(self.close)
+    def _launch(self) -> Driver:
+        # Here and not above: importing gRPC starts what a process that forks must not have.
+        from flushmesh.net.driver import Driver
+
+        driver = Driver(self._lock, clock, self._make_node, self._carry_out, self._life.ended)
+        options = self.options
+        driver.start(options.listen_addresses, discoveries(options, self._watch), insecure=options.insecure)
+        return driver
 
     def close(self) -> None:
         """
         Say goodbye to the peers and stop; return within two seconds, whatever they do.
 
-        What was flushed before is sent first.  A second call does nothing.
+        What was flushed before is sent first.  A second call waits for the first, at most as
+        long.  In a hook it returns at once, and all this happens after the hook.
         """
-        with self._life:
-            driver, self._driver = self._driver, None
-            self._state = MeshState.CLOSED
-        if driver is not None:
-            driver.stop()
-            self._died()
+        self._life.close()
 
-    def _died(self) -> None:
+    def _ended(self) -> None:
         """Serve nothing any more: from now on nobody says what is stale."""
-        self._driver = None
-        self._state = MeshState.CLOSED
-        atexit.unregister(self.close)
         self._deliveries.close()
         for cache in list(self._caches.values()):
             cache.close()
+
+    def _forked(self) -> None:
+        """In a forked child: be another node, with empty caches."""
+        if self._node is not None:
+            self._deliveries.freeze(partial(delivery_of, self._node, clock()))
+        self._begin()
+        for cache in self._caches.values():
+            cache.reset()
 
     def __enter__(self) -> Self:
         self.start()
@@ -285,27 +285,25 @@ class Mesh:
         """Return what this node knows of itself and its peers, at this moment."""
         node = self._node
         if node is None:
-            return not_started(self.options.mesh, self.options.node_name(), self._state)
+            return not_started(self.options.mesh, self.options.node_name(), self._life.state)
         with self._lock:
-            return report(node, self._state, clock())
+            return report(node, self._life.state, clock())
 
     # What a cache needs.
 
     def ensure_started(self) -> None:
         """Start if that has not happened yet; raise MeshClosed once closed."""
-        if self._driver is None:
-            if self._state is MeshState.CLOSED:
-                raise MeshClosed(self.options.mesh)
-            self.start()
+        if self._life.driver is None:
+            self._life.start()
 
     def broadcast(
         self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
     ) -> Receipt:
         """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
         self.ensure_started()
-        node, driver = self._node, self._driver
+        node, driver = self._node, self._life.driver
         if node is None or driver is None:
-            raise MeshClosed(self.options.mesh)
+            raise MeshClosed(self.options.mesh) if self._life.closed else Isolated()
         with self._lock:
             # What comes after the goodbye would be numbered, and sent to nobody.
             if node.leaving:
@@ -321,6 +319,13 @@ class Mesh:
         if is_wildcard(address):
             # Peers complete it with the host they see this node at.
             address = f":{split(address)[1]}"
+        if self._node is not None:
+            # It comes back from a suspension.
+            node = self._node
+            if address != node.identity.address:
+                node.identity = node.peers.me = dataclasses.replace(node.identity, address=address)
+                node.contacts.moved()
+            return node
         self._node = Node(
             options.mesh,
             Identity(secrets.token_bytes(_ID_BYTES), options.node_name(), address),
@@ -372,11 +377,10 @@ class Mesh:
         if self._node is None:
             return Delivery()
         with self._lock:
-            standing = self._node.peers.delivery(receipt.sequence, receipt.flushed_at, clock())
-        return Delivery(*(tuple(peer.identity.name for peer in peers) for peers in standing))
+            return delivery_of(self._node, clock(), receipt)
 
     def _ask(self, sequence: int) -> None:
-        driver = self._driver
+        driver = self._life.driver
         if driver is None or self._node is None:
             return
         if driver.is_current_thread:

@@ -151,6 +151,12 @@ class Deliveries:
         for waiter in waiters:
             self.settle(waiter)
 
+    def freeze(self, delivery: Callable[[Receipt], Delivery]) -> None:
+        """In a forked child: the flushes are the parent's, and nothing more than *delivery* will be known of them."""
+        self._lock = Lock()
+        self._waiters, self._order, self._closed = {}, [], True
+        self._delivery, self._ask = delivery, lambda _sequence: None
+
     def settle(self, waiter: Future[Delivery]) -> None:
         """Tell *waiter* what is known now, unless it has been told already."""
         with self._lock:

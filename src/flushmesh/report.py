@@ -1,9 +1,10 @@
-"""Report: how a node stands at one moment, in the words of its status."""
+"""Report: how a node stands at one moment, in the words of its status and of receipts."""
 
 from __future__ import annotations
 
 from flushmesh.protocol.node import Node
 from flushmesh.protocol.peer import Peer
+from flushmesh.receipt import Delivery, Receipt
 from flushmesh.status import MeshState, MeshStatus, PeerStatus
 
 
@@ -25,6 +26,12 @@ def report(node: Node, state: MeshState, now: float) -> MeshStatus:
         peers=tuple(_peer_status(peer, now) for peer in sorted(node.peers, key=_by_name)),
         refusals={contact.address: contact.refusal for contact in node.contacts if contact.refusal},
     )
+
+
+def delivery_of(node: Node, now: float, receipt: Receipt) -> Delivery:
+    """Return how far the flush of *receipt* has come by *now*; the caller holds the node's lock."""
+    standing = node.peers.delivery(receipt.sequence, receipt.flushed_at, now)
+    return Delivery(*(tuple(peer.identity.name for peer in peers) for peers in standing))
 
 
 def _by_name(peer: Peer) -> tuple[str, bytes]:

@@ -13,13 +13,19 @@ from typing import Final
 
 
 class MeshState(StrEnum):
-    """Where a mesh is in its life; a joining one serves as a joined one does, on its own loads alone."""
+    """
+    Where a mesh is in its life.
+
+    A joining one serves as a joined one does, on its own loads alone.  An isolated one was
+    forked from a process in which gRPC ran, and is nobody's peer: see `Isolated`.
+    """
 
     NEW = "new"
     JOINING = "joining"
     JOINED = "joined"
     LEAVING = "leaving"
     CLOSED = "closed"
+    ISOLATED = "isolated"
 
 
 @dataclass(frozen=True, slots=True)

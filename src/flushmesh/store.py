@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import inf
 from random import random
 from threading import Lock
@@ -61,11 +62,6 @@ class Store(Generic[V]):
         check: Callable[[object], object] = bool,
         on_evicted: Callable[[str, V], None] | None = None,
     ) -> None:
-        self.trusted_at = -inf
-        self.misses = 0
-        self.loads = 0
-        self.load_errors = 0
-        self.refused = 0
         self._clock = clock
         self._ttl = ttl
         self._jitter = jitter
@@ -75,14 +71,27 @@ class Store(Generic[V]):
         self._check = check
         self._closed = False
         self._disabled = 0
+        self._make_contents = partial(Contents[V], maxsize=maxsize, policy=policy, sized=sized, grace=grace)
+        self._on_evicted = on_evicted
+        self._flights: dict[str, Flight[V]] = {}
+        self.entries: dict[str, Entry[V]] = {}  # What readers see, without the lock; the same dict for ever.
+        self.reset()
+        self.get = self._reader()
+
+    def reset(self) -> None:
+        """Be as new; in a forked child, where nobody ends what other threads have begun."""
+        for flight in self._flights.values():
+            flight.orphan()
+        self.entries.clear()
+        self.trusted_at = -inf
+        self.misses = self.loads = self.load_errors = self.refused = 0
         self._tags = Tags()
         self._versions = Versions()
-        self.contents: Contents[V] = Contents(maxsize, self._tags, policy=policy, sized=sized, grace=grace)
-        self.entries = self.contents.shown  # What readers see, without the lock.
-        self.get = self._reader()
         self._lock = Lock()  # Protects everything else.
-        self._guard = Guard(self._lock, self.contents, on_evicted)  # The same, for what may let an entry go.
-        self._flights: dict[str, Flight[V]] = {}
+        self.contents = self._make_contents(self.entries, self._tags)
+        self.contents.show(not self._disabled)
+        self._guard = Guard(self._lock, self.contents, self._on_evicted)  # The same, for what may let an entry go.
+        self._flights.clear()
         self._writes = Writes()
 
     # The way of a read.

@@ -48,11 +48,15 @@ class Writes:
         self._of_tag.update(write.tags)
 
     def end(self, write: Write) -> None:
-        """Let *write* go."""
+        """Let *write* go; one that began before this process was forked is not here, and keeps nothing."""
         for key in write.keys:
-            self._of_key[key].remove(write)
-            if not self._of_key[key]:
-                del self._of_key[key]
+            of_key = self._of_key.get(key, [])
+            if write in of_key:
+                of_key.remove(write)
+            else:
+                write.revoked.add(key)
+            if not of_key:
+                self._of_key.pop(key, None)
         self._of_tag -= Counter(write.tags)
 
     def revoke(self, key: str) -> None:

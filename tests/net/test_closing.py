@@ -150,7 +150,7 @@ def test_a_hook_that_uses_a_cache_does_not_hold_up_the_close(pair):
 def test_a_flush_that_meets_the_close_is_told(pair):
     """Between its number and its wake-up the mesh may close: then a flush has a receipt, and no error of asyncio."""
     a, _b = pair()
-    driver, cache = a._driver, a.cache("c")
+    driver, cache = a._life.driver, a.cache("c")
     wake = driver.wake
 
     def late():
@@ -169,7 +169,7 @@ def test_a_wait_that_meets_the_close_ends(pair):
     """A receipt that is waited for when the mesh closes tells what is known."""
     a, _b = pair()
     receipt = a.cache("c").flush("k")
-    driver = a._driver
+    driver = a._life.driver
     act_soon = driver.act_soon
 
     def late(effects):

@@ -67,8 +67,8 @@ def die(mesh, error):
     def fail():
         raise error
 
-    thread = mesh._driver._thread
-    mesh._driver._loop.call_soon_threadsafe(fail)
+    thread = mesh._life.driver._thread
+    mesh._life.driver._loop.call_soon_threadsafe(fail)
     thread.join(DEADLINE)
     assert not thread.is_alive()
 

@@ -14,7 +14,7 @@ from tests.net.meshes import DEADLINE, follows, wait_until
 
 def drop_streams(mesh):
     """End every stream of *mesh*, as a broken network would, and wait until it has noticed."""
-    driver = mesh._driver
+    driver = mesh._life.driver
 
     def hang_up():
         for conversation in list(driver._conversations.values()):
@@ -209,7 +209,7 @@ def test_the_async_context_manager_starts_and_closes():
 def test_garbage_from_a_peer_ends_its_stream_and_nothing_else(pair, caplog):
     """Bytes that are no message are logged once, and the peer is dialled again."""
     a, b = pair()
-    driver = a._driver
+    driver = a._life.driver
     with caplog.at_level(logging.WARNING, "flushmesh"):
         serving = [c for c in driver._conversations.values() if c.decode.__name__ == "decode_from_follower"]
         asyncio.run_coroutine_threadsafe(serving[0].write(b"\xff garbage"), driver._loop).result(DEADLINE)

@@ -34,11 +34,36 @@ FLOORS = {
     "wire": set(),
     "logbook": {"protocol"},
     "report": {"protocol"},
-    "mesh": {"report", "logbook", "cache", "options", "rosterfile", "rosterwatch", "finding", "net", "protocol"},
+    "forking": {"net"},
+    "life": {"forking", "net"},
+    "mesh": {
+        "life",
+        "report",
+        "logbook",
+        "cache",
+        "options",
+        "rosterfile",
+        "rosterwatch",
+        "finding",
+        "net",
+        "protocol",
+    },
 }
 FLOORS["mesh"].add("discovery")
 # What everybody may import.
-LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status", "clock", "duration", "fresh", "grace"}
+LEAVES = {
+    "errors",
+    "keys",
+    "address",
+    "hooks",
+    "receipt",
+    "status",
+    "clock",
+    "duration",
+    "fresh",
+    "grace",
+    "greenthreads",
+}
 # What the pure rooms may take from the standard library.
 PURE = {
     "__future__", "collections", "collections.abc", "dataclasses", "enum", "typing", "zlib", "itertools", "math",

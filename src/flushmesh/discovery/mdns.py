@@ -106,10 +106,12 @@ class Mdns:
             self._hush()
             for task in resolving:
                 task.cancel()
-            # A network that is gone cannot be told goodbye, and must not hide the reason for ending.
-            with suppress(OSError, RuntimeError, Error):
-                await zeroconf.async_unregister_all_services()
-            await zeroconf.async_close()
+            try:
+                # A network that is gone cannot be told goodbye, and must not hide the reason for ending.
+                with suppress(OSError, RuntimeError, Error):
+                    await zeroconf.async_unregister_all_services()
+            finally:
+                await zeroconf.async_close()
 
     def _hush(self) -> None:
         """Complain of silence no more: something is heard, or nothing is listened for."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -38,14 +39,20 @@ GOODBYE_MAX: Final = 1.0
 GRACE: Final = 0.1
 STOP_MAX: Final = 2.0
 
+# What a suspension lets whoever has something to finish take for it.
+SUSPENSION_GRACE: Final = 0.03
+
 
 class Driver:
     """
     Runs one node.
 
-    *make_node* is called once the address is known; *on_effect* gets the effects that are
-    not I/O, on the driver's thread, without the lock.  *on_death* is called there if the
-    thread ends without having been stopped.
+    *make_node* is called once the address is known, also after each suspension; *on_effect*
+    gets the effects that are not I/O, on the driver's thread, without the lock.  *on_end* is
+    called there when the thread has stopped, or died, for good.
+
+    Suspended, it has nothing of gRPC and no thread; what is flushed meanwhile waits in the
+    journal.
     """
 
     def __init__(
@@ -54,19 +61,25 @@ class Driver:
         clock: Callable[[], float],
         make_node: Callable[[str, Mapping[str, float]], Node],
         on_effect: Callable[[Effect], None],
-        on_death: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._lock = lock
         self._clock = clock
         self._make_node = make_node
         self._on_effect = on_effect
-        self._on_death = on_death
+        self._on_end = on_end
         self._encoder = Encoder()
         self._conversations: dict[int, Conversation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._woken = False
+        self._turning = Lock()  # Protects `_suspended` and `_ended`: whether the thread goes on or another begins.
+        self._suspended = False
+        self._ended = True
+        self._stopped = False
+        self._disowned = False
+        self._tearing_down = False
         self.encode = self._encoder.encode
 
     # From the application's threads.
@@ -76,8 +89,12 @@ class Driver:
         self._listen = listen
         self._discoveries = discoveries
         self._insecure = insecure
+        self._launch(in_turn=False)
+
+    def _launch(self, *, in_turn: bool) -> None:
         started: Future[None] = Future()
-        self._thread = Thread(target=self._run, args=(started,), name="flushmesh", daemon=True)
+        self._ended = False
+        self._thread = Thread(target=self._run, args=(started, in_turn), name="flushmesh", daemon=True)
         self._thread.start()
         started.result()
 
@@ -93,10 +110,41 @@ class Driver:
         self._call(lambda: self._act(effects))
 
     def stop(self) -> None:
-        """Say goodbye and end; returns within STOP_MAX seconds, whatever peers do."""
+        """Say goodbye and end, once resumed if suspended; returns within STOP_MAX seconds, whatever peers do."""
+        self._stopped = True
+        self._halt()
+
+    def suspend(self) -> None:
+        """Let go of the thread and of gRPC without a goodbye; returns within STOP_MAX seconds."""
+        with self._turning:
+            self._suspended = True
+        self._halt()
+
+    def resume(self) -> None:
+        """
+        Go on after `suspend`, at the same address if it is still free.
+
+        It must be this process's turn to choose a port.  Raises StartError like `start`.
+        """
+        with self._turning:
+            self._suspended = False
+            if not self._ended:
+                return  # It was held up for so long that it never stopped, or has yet to, and goes on by itself.
+        self._launch(in_turn=True)
+
+    def disown(self) -> None:
+        """In a forked child: the thread is the parent's, also if it is this very one, in a hook."""
+        self._disowned = True
+
+    def _halt(self) -> None:
         self._call(self._stopping.set)
         if current_thread() is not self._thread:
             self._thread.join(STOP_MAX)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether `resume` is what it waits for."""
+        return self._suspended
 
     @property
     def is_current_thread(self) -> bool:
@@ -110,45 +158,77 @@ class Driver:
 
     # The thread.
 
-    def _run(self, started: Future[None]) -> None:
+    def _run(self, started: Future[None], in_turn: bool) -> None:
         try:
-            with asyncio.Runner(loop_factory=Loop) as runner:
-                runner.run(self._main(started))
+            goes_on = True
+            while goes_on:
+                with asyncio.Runner(loop_factory=Loop) as runner:
+                    runner.run(self._main(started, in_turn))
+                # A task that the runner had to end is still here, and may keep something of gRPC alive.
+                self._tasks.clear()
+                in_turn = False
+                with self._turning:
+                    goes_on = not self._stopped and not self._suspended
+                    self._ended = not goes_on
         except BaseException as error:  # The thread ends here; whoever waits for its start must hear of it.
+            self._ended = True
             if not started.done():
                 started.set_exception(error)
-            else:
-                log.exception("the mesh has stopped because of an error in it")
-                self._on_death()
+                return
+            self._stopped = True
+            log.exception("the mesh has stopped because of an error in it")
+        if self._stopped:
+            self._on_end()
 
-    async def _main(self, started: Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    async def _main(self, started: Future[None], in_turn: bool) -> None:
         self._stopping = asyncio.Event()
         self._stirred = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._woken = self._tearing_down = False
         server = Server(self._serve)
+        discovering: list[asyncio.Task[None]] = []
         try:
-            address = await server.start(self._listen)
+            address = await server.start(self._listen, in_turn=in_turn)
             discoveries = by_source(self._discoveries)
             sources = {source: discovery.settles_after for source, discovery in discoveries.items()}
             self._node = self._make_node(address, sources)
+            self._listen = list(dict.fromkeys([address, *self._listen]))
             announcement = Announcement(self._node.mesh, self._node.identity.id, address)
             for source, discovery in discoveries.items():
-                self._spawn(self._discover(source, discovery, announcement))
+                discovering.append(self._spawn(self._discover(source, discovery, announcement)))
             self._tick()
-            started.set_result(None)
-            await self._stopping.wait()
-            await self._say_goodbye()
+            if not started.done():
+                started.set_result(None)
+            # What was asked for while there was no loop to tell has not set the event.
+            if not self._stopped and not self._suspended:
+                await self._stopping.wait()
+            if self._stopped:
+                await self._say_goodbye()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
-            for conversation in self._conversations.values():
-                conversation.hang_up(None)
-            for task in self._tasks:
+            await self._tear_down(server, discovering)
+        if not self._stopped:
+            with self._lock:
+                effects = self._node.cut("interrupted by a fork of this process", self._clock())
+            self._act(effects)
+
+    async def _tear_down(self, server: Server, discovering: Sequence[asyncio.Task[None]]) -> None:
+        self._tearing_down = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for conversation in self._conversations.values():
+            conversation.hang_up(None)
+        for task in self._tasks:
+            task.cancel()
+        ending = [*self._tasks, asyncio.create_task(server.stop(GRACE))]
+        if not self._stopped:
+            # A suspended discovery need not finish its goodbyes.
+            await asyncio.wait(ending, timeout=SUSPENSION_GRACE)
+            for task in discovering:
                 task.cancel()
-            ending = [*self._tasks, asyncio.create_task(server.stop(GRACE))]
-            await asyncio.wait(ending, timeout=STOP_MAX - GOODBYE_MAX - 0.3)
-            # gRPC completes what was cancelled a moment later, and complains where the loop is gone by then.
-            await asyncio.sleep(0.02)
+        await asyncio.wait(ending, timeout=STOP_MAX - GOODBYE_MAX - 0.3)
+        # gRPC completes what was cancelled a moment later, and complains where the loop is gone by then.
+        await asyncio.sleep(0.02)
 
     async def _say_goodbye(self) -> None:
         """Send what is left and the goodbye, and wait until it has been read."""
@@ -273,12 +353,18 @@ class Driver:
                     if link in self._conversations:
                         self._conversations[link].wake()
                 case Dial(link, address):
-                    self._spawn(self._dial(link, address))
+                    # While everything is torn down nothing begins; before a suspension, what the node
+                    # takes for dialled is cut with the rest.
+                    if not self._tearing_down:
+                        self._spawn(self._dial(link, address))
                 case HangUp(link, refusal):
                     if link in self._conversations:
                         self._conversations[link].hang_up(refusal)
                 case _:
                     self._on_effect(effect)
+                    if self._disowned:
+                        # A hook has forked, and this is the child: its thread ends here, and with it the process.
+                        os._exit(0)
                     if isinstance(effect, Met):
                         self._plan()
 
@@ -303,7 +389,8 @@ class Driver:
         self._act(effects)
         self._plan()
 
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

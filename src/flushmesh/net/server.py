@@ -8,14 +8,9 @@ that a batch is encoded once for all followers.
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import socket
-import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Final
 from urllib.parse import unquote
 
@@ -25,12 +20,10 @@ import grpc.aio
 from flushmesh.address import split
 from flushmesh.errors import StartError
 from flushmesh.net.codec import MESSAGE_BYTES_MAX
+from flushmesh.net.turn import Turn
 
 SERVICE: Final = "flushmesh.v1.Mesh"
 METHOD: Final = "Follow"
-
-# Choosing a port takes milliseconds; a process that is frozen while it does must not hold up the others.
-LOCK_MAX: Final = 1.0
 
 Stream = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -56,10 +49,14 @@ class Server:
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(follow)
         self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler})])
 
-    async def start(self, addresses: Sequence[str]) -> str:
-        """Listen on the first free one of *addresses* and return it; raise StartError if none is."""
+    async def start(self, addresses: Sequence[str], *, in_turn: bool = False) -> str:
+        """
+        Listen on the first free one of *addresses* and return it; raise StartError if none is.
+
+        *in_turn* tells that it is this process's turn already, see `Turn`.
+        """
         problem = ""
-        with _one_at_a_time():
+        with nullcontext() if in_turn else Turn():
             for address in addresses:
                 problem = _why_not(address)
                 if problem:
@@ -77,29 +74,6 @@ class Server:
     async def stop(self, grace: float) -> None:
         """Take no more streams, and end those that are open after *grace* seconds."""
         await self._server.stop(grace)
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """
-    Let one process of this user at a time choose its port.
-
-    Workers that start together would find the same port free, and all but one would fail to
-    get it, which gRPC tells standard error.  Where the lock cannot be had they just do.
-    """
-    try:
-        lock = open(Path(tempfile.gettempdir()) / f"flushmesh-{os.getuid()}.lock", "w")  # noqa: SIM115 - held below
-    except OSError:
-        yield
-        return
-    with lock:
-        deadline = time.monotonic() + LOCK_MAX
-        while time.monotonic() < deadline:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            time.sleep(0.005)
-        yield
 
 
 def _why_not(address: str) -> str:

@@ -89,6 +89,21 @@ class Contacts:
         contact.failures = 0
         contact.due = min(contact.due, now)
 
+    def hurry_all(self, now: float) -> None:
+        """Dial every address at once, except for this node's own."""
+        for contact in self:
+            contact.failures = 0
+            contact.due = now
+
+    def moved(self) -> None:
+        """Take no address for this node's own any more: it listens elsewhere."""
+        for contact in self:
+            contact.mine = False
+
+    def links(self) -> list[int]:
+        """Return the links that are dialled or open."""
+        return list(self._links)
+
     def waiting(self, followed: Container[bytes]) -> Iterator[Contact]:
         """
         Return the contacts that are to be dialled at their `due` time.

@@ -195,12 +195,7 @@ class Node:
     def closed(
         self, link: int, reason: str, now: float, *, refused: bool = False, silent: bool = False
     ) -> list[Effect]:
-        """
-        Note that *link* has ended, and why.
-
-        *refused* tells that the origin would not serve, *silent* that nothing came back at
-        all, not even a refused connection.
-        """
+        """Note that *link* has ended; *refused*: the origin would not serve, *silent*: nothing at all came back."""
         self.serving.close(link)
         contact = self.contacts.of_link(link)
         if contact is None:
@@ -213,6 +208,13 @@ class Node:
             effects.append(do.Refused(contact.address, reason))
         self.contacts.closed(contact, now, reason if refused else None, silent=silent)
         return effects + self._settle(now)
+
+    def cut(self, reason: str, now: float) -> list[Effect]:
+        """Note that every link has ended by this node's own doing, which says nothing of peers; dial anew at once."""
+        links = [*self.serving.links(), *self.contacts.links()]
+        effects = [effect for link in links for effect in self.closed(link, reason, now, silent=True)]
+        self.contacts.hurry_all(now)
+        return effects
 
     # Being an origin.
 

@@ -77,6 +77,10 @@ class Serving:
         if peer is not None and peer.serving_link == link:
             peer.serving_link = None
 
+    def links(self) -> list[int]:
+        """Return every link that others have opened, also those on which nothing has come yet."""
+        return [*self._origins, *self._callers]
+
     def links_of(self, node_id: bytes) -> list[int]:
         """Return the links on which the node with this id follows."""
         return [link for link, origin in self._origins.items() if origin.follower_id == node_id]
