@@ -1,0 +1,53 @@
+"""
+Several hosts: what a mesh does when cables, machines and processes fail.
+
+Eight workers on four hosts read and write all the time, and every hit is held against G4.
+"""
+
+from tests.net.stalenessprocess import MAX_STALENESS
+
+KEYS = [f"key {number}" for number in range(20)]
+
+
+def test_workers_of_several_hosts_find_each_other_by_a_roster(fleet):
+    """Every worker follows every worker on every host, and what any of them flushes is applied in all."""
+    fleet.load(*fleet.workers)
+
+    for name, worker in fleet.workers.items():
+        assert fleet.holders(name) == list(fleet.workers)
+        assert worker("flush and wait", key=name) == "acknowledged"
+        assert fleet.holders(name) == []
+    assert fleet.judge().violations == []
+
+
+def test_a_cable_pulled_for_a_moment_costs_no_entry(fleet):
+    """After a cut that is shorter than max_staleness every missed flush is applied, and nothing else is lost."""
+    fleet.load("cut", "rest", *KEYS)
+    fleet.network.unplug(fleet.host("a"))
+
+    fleet["a1"]("flush", key="cut")
+    fleet["b1"]("flush", key="rest")
+    fleet.let_work(0.5 * MAX_STALENESS)
+    assert fleet.holders("rest") == ["a1", "a2"]
+    fleet.network.plug_in(fleet.host("a"))
+    fleet.recovers("a cable was pulled for a second")
+
+    assert fleet.holders("cut") == fleet.holders("rest") == []
+    assert [fleet.holders(key) for key in KEYS] == [list(fleet.workers)] * len(KEYS)
+    assert fleet.judge().violations == []
+
+
+def test_a_cable_pulled_for_long_costs_freshness_for_max_staleness(fleet):
+    """In a cut that is longer than max_staleness nobody serves what is older; after it every flush is applied."""
+    fleet.load("cut", "rest")
+    fleet.network.unplug(fleet.host("a"))
+
+    fleet["a1"]("flush", key="cut")
+    fleet["b1"]("flush", key="rest")
+    fleet.let_work(2.5 * MAX_STALENESS)
+    assert all(worker("status")["proof_age"] > 2 * MAX_STALENESS for worker in fleet.workers.values())
+    fleet.network.plug_in(fleet.host("a"))
+    fleet.recovers("a cable was pulled for five seconds")
+
+    assert fleet.holders("cut") == fleet.holders("rest") == []
+    assert fleet.judge().violations == []
