@@ -51,3 +51,22 @@ def test_a_cable_pulled_for_long_costs_freshness_for_max_staleness(fleet):
 
     assert fleet.holders("cut") == fleet.holders("rest") == []
     assert fleet.judge().violations == []
+
+
+def test_two_hosts_that_cannot_reach_each_other_let_entries_run_out(fleet):
+    """Where one host is cut from one other, both say so and serve by G4; the hosts that reach both lose no proof."""
+    fleet.load("cut")
+    fleet.network.part(fleet.host("a"), fleet.host("b"))
+
+    fleet["a1"]("flush", key="cut")
+    fleet.let_work(2.5 * MAX_STALENESS)
+    for worker in fleet.on("a", "b"):
+        status = worker("status")
+        assert status["proof_age"] > 2 * MAX_STALENESS
+        assert "is out of reach" in status["running_out"] or "does not answer" in status["running_out"]
+    assert all(worker("status")["proof_age"] < MAX_STALENESS / 2 for worker in fleet.on("c", "d"))
+    fleet.network.rejoin(fleet.host("a"), fleet.host("b"))
+    fleet.recovers("two hosts were parted for five seconds")
+
+    assert fleet.holders("cut") == []
+    assert fleet.judge().violations == []
