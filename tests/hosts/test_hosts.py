@@ -70,3 +70,29 @@ def test_two_hosts_that_cannot_reach_each_other_let_entries_run_out(fleet):
 
     assert fleet.holders("cut") == []
     assert fleet.judge().violations == []
+
+
+def test_a_killed_worker_is_replaced_at_its_address(fleet):
+    """A worker that is killed costs freshness until another answers in its place."""
+    fleet.crash("a1")
+    fleet.let_work(1.5 * MAX_STALENESS)
+    assert all(worker("status")["proof_age"] > MAX_STALENESS for worker in fleet.on("b", "c", "d"))
+
+    fleet.restart("a1")
+    fleet.recovers("a killed worker was started again")
+
+    assert fleet.judge().violations == []
+
+
+def test_a_stopped_worker_serves_nothing_stale_when_it_goes_on(fleet):
+    """A worker that is stopped misses flushes; when it goes on it serves none of what was flushed too long ago."""
+    fleet.load("stopped")
+    fleet.freeze("a1")
+
+    fleet["b1"]("flush", key="stopped")
+    fleet.let_work(2 * MAX_STALENESS)
+    fleet["a1"].thaw()
+    fleet.recovers("a worker was stopped for four seconds")
+
+    assert fleet.holders("stopped") == []
+    assert fleet.judge().violations == []
