@@ -4,7 +4,11 @@ Several hosts: what a mesh does when cables, machines and processes fail.
 Eight workers on four hosts read and write all the time, and every hit is held against G4.
 """
 
+from tests.hosts.hostprocess import CALM_STALENESS
 from tests.net.stalenessprocess import MAX_STALENESS
+
+# As short as a mesh with this bound accepts.
+LOST_AFTER = CALM_STALENESS
 
 KEYS = [f"key {number}" for number in range(20)]
 
@@ -69,6 +73,22 @@ def test_two_hosts_that_cannot_reach_each_other_let_entries_run_out(fleet):
     fleet.recovers("two hosts were parted for five seconds")
 
     assert fleet.holders("cut") == []
+    assert fleet.judge().violations == []
+
+
+def test_a_host_that_vanishes_is_served_without_and_then_forgotten(fleet_of):
+    """Where a host loses its power, the others serve by G4 until lost_after, and go on without it then."""
+    fleet = fleet_of(lost_after=LOST_AFTER)
+    vanished = fleet.host("d")
+    fleet.network.unplug(vanished)
+    for worker in fleet.on("d"):
+        fleet.crash(worker.name)
+    fleet.forget(vanished)
+
+    fleet.let_work(LOST_AFTER - 1.0)
+    assert all(worker("status")["proof_age"] > MAX_STALENESS for worker in fleet.workers.values())
+    fleet.recovers("a host had vanished")
+
     assert fleet.judge().violations == []
 
 
