@@ -185,6 +185,7 @@ class View:
             "loads": info.loads,
             "proof_age": None if status.proof_age is None else round(status.proof_age, 3),
             "running_out": status.running_out,
+            "split": status.split or status.alone,
             "node_id": status.node_id,
             "peers": self.peers(),
         }

@@ -6,6 +6,7 @@ Only keys travel between the instances, and there is no server between them.
 
 from flushmesh.cache import Cache
 from flushmesh.cached import CachedFunction
+from flushmesh.discovery import Announcement, Discovery
 from flushmesh.errors import FlushmeshError, MeshClosed, RecursiveLoad, RosterError, StartError
 from flushmesh.fresh import Fresh
 from flushmesh.grace import Graced, graced
@@ -16,10 +17,12 @@ from flushmesh.status import CacheInfo, EntryInfo, MeshState, MeshStatus, PeerSt
 from flushmesh.writing import Writing
 
 __all__ = [
+    "Announcement",
     "Cache",
     "CacheInfo",
     "CachedFunction",
     "Delivery",
+    "Discovery",
     "EntryInfo",
     "Flushed",
     "FlushmeshError",

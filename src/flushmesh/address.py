@@ -44,6 +44,11 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def join(host: str, port: int) -> str:
+    """Return the host:port of *host*, an IPv6 address without its brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_loopback(address: str) -> bool:
     """Tell whether *address* certainly never leaves this machine."""
     host, _ = split(address)

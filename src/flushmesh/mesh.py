@@ -16,15 +16,16 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import cachetools
 
-from flushmesh.address import is_loopback, is_wildcard, split
+from flushmesh.address import is_wildcard, split
 from flushmesh.cache import Cache
 from flushmesh.clock import clock
 from flushmesh.errors import MeshClosed
+from flushmesh.finding import discoveries
 from flushmesh.hooks import CacheHooks, OnEvicted, OnFlushed, OnLoadError
 from flushmesh.keys import check_name
 from flushmesh.logbook import note
@@ -37,15 +38,16 @@ from flushmesh.options import (
     MeshOptions,
     ping_interval,
 )
-from flushmesh.protocol.effects import Acknowledged, Apply, Distrust, Effect, Reconsider, Trust
+from flushmesh.protocol.effects import Acknowledged, Apply, Distrust, Effect, Ready, Reconsider, Trust
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX, Journal
 from flushmesh.protocol.messages import Flush, Identity
 from flushmesh.protocol.node import Node, NodeOptions
-from flushmesh.protocol.peer import Peer
 from flushmesh.protocol.peers import PEERS_MAX
 from flushmesh.receipt import Deliveries, Delivery, Receipt
-from flushmesh.rosterfile import read_roster, truth
-from flushmesh.status import MeshState, MeshStatus, PeerStatus
+from flushmesh.report import report
+from flushmesh.rosterfile import truth
+from flushmesh.rosterwatch import RosterWatch
+from flushmesh.status import MeshState, MeshStatus, not_started
 
 if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
@@ -69,8 +71,11 @@ class Mesh:
         name: str = "",
         listen: str = LISTEN_DEFAULT,
         peers: Sequence[str] = (),
-        mdns: bool | None = None,
+        dns: Sequence[str] = (),
+        mdns: bool | Sequence[str] | None = None,
+        discovery: Sequence[Discovery] = (),
         insecure: bool = False,
+        expect: int = 0,
         max_staleness: float | None = STALENESS_DEFAULT,
         lost_after: float | Literal["auto"] | None = "auto",
         journal_flushes_max: int = JOURNAL_FLUSHES_MAX,
@@ -82,8 +87,10 @@ class Mesh:
         Describe a mesh; nothing starts yet.
 
         Only nodes of the same *mesh* talk to each other; *name* is this node's, for people.
-        It listens on the first free port of *listen*, and looks for others at *peers* and,
-        if there are none or *mdns* says so, by multicast.  No hit is older than *max_staleness*
+        It listens on the first free port of *listen*, and looks for others at *peers*, at
+        what *dns* names stand for, by multicast if *mdns* says so or nothing else is given, and
+        wherever *discovery* finds addresses.  Until *expect* of them have been followed,
+        entries live for *max_staleness* at most.  No hit is older than *max_staleness*
         seconds, whatever is lost or breaks; None leaves that to the caches' ttl.  What *caches*
         says of a cache goes before what `cache` is called with.  Raises ValueError or TypeError
         that names the option; see `MeshOptions` for the others.
@@ -93,8 +100,11 @@ class Mesh:
             name=name,
             listen=listen,
             peers=peers,
+            dns=dns,
             mdns=mdns,
+            discovery=discovery,
             insecure=insecure,
+            expect=expect,
             max_staleness=max_staleness,
             lost_after=lost_after,
             journal_flushes_max=journal_flushes_max,
@@ -102,6 +112,7 @@ class Mesh:
             peers_max=peers_max,
             caches=caches or {},
         )
+        self._watch: RosterWatch | None = None
         self._state = MeshState.NEW
         self._life = Lock()  # Protects `_driver` and `_state`; held while starting, not while closing.
         self._making = Lock()  # Protects `_caches` and `_disabled`.
@@ -109,6 +120,7 @@ class Mesh:
         self._caches: dict[str, Cache[Any]] = {}
         self._disabled = int(truth("FLUSHMESH_DISABLED", os.environ))
         self._node: Node | None = None
+        self._ready = Event()
         self._driver: Driver | None = None
         self._deliveries = Deliveries(self._delivery, self._ask)
         self._staleness_min = self.options.staleness
@@ -118,11 +130,15 @@ class Mesh:
         """
         Describe a mesh by the roster file at *path*, FLUSHMESH_* variables and *name* over it.
 
-        Raises RosterError, one line that names the file and the place.
+        While the mesh runs, peers that are added to the file are looked for, and those taken
+        out no longer; everything else in it counts from the next start on.  Raises RosterError,
+        one line that names the file and the place.
         """
-        options = read_roster(path, os.environ)
-        described = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        return cls(**{**described, "name": name or options.name})
+        watch = RosterWatch(path, os.environ)
+        described = {field.name: getattr(watch.options, field.name) for field in dataclasses.fields(watch.options)}
+        mesh = cls(**{**described, "name": name or watch.options.name})
+        mesh._watch = watch
+        return mesh
 
     def __repr__(self) -> str:
         return f"<Mesh {self.options.mesh!r} {self._state}>"
@@ -210,7 +226,8 @@ class Mesh:
             from flushmesh.net.driver import Driver
 
             driver = Driver(self._lock, clock, self._make_node, self._carry_out, self._died)
-            driver.start(self.options.listen_addresses, self._discoveries(), insecure=self.options.insecure)
+            options = self.options
+            driver.start(options.listen_addresses, discoveries(options, self._watch), insecure=options.insecure)
             self._driver = driver
             atexit.register(self.close)
 
@@ -250,25 +267,24 @@ class Mesh:
     async def __aexit__(self, *exc_info: object) -> None:
         await asyncio.to_thread(self.close)
 
+    def ready(self, timeout: float = 0.0) -> bool:
+        """
+        Wait up to *timeout* seconds until this node has looked around; tell whether it has.
+
+        That is so once every address that was proposed has answered, refused or timed out once,
+        and as many peers as `expect` says are followed.  It never becomes false again: for a
+        probe that asks whether an instance has started, not whether all is well.
+        """
+        self.ensure_started()
+        return self._ready.wait(timeout)
+
     def status(self) -> MeshStatus:
         """Return what this node knows of itself and its peers, at this moment."""
         node = self._node
         if node is None:
-            return MeshStatus(self.options.mesh, self.options.node_name(), "", "", self._state, 0, None, "", (), {})
-        now = clock()
+            return not_started(self.options.mesh, self.options.node_name(), self._state)
         with self._lock:
-            return MeshStatus(
-                mesh=node.mesh,
-                name=node.identity.name,
-                node_id=node.identity.id.hex(),
-                address=node.identity.address,
-                state=self._state if self._state is MeshState.CLOSED else MeshState(node.trust.phase),
-                head=node.journal.head,
-                proof_age=now - node.trust.at,
-                running_out=node.why(now),
-                peers=tuple(_peer_status(peer, now) for peer in sorted(node.peers, key=_by_name)),
-                refusals={contact.address: contact.refusal for contact in node.contacts if contact.refusal},
-            )
+            return report(node, self._state, clock())
 
     # What a cache needs.
 
@@ -306,27 +322,25 @@ class Mesh:
             options.mesh,
             Identity(secrets.token_bytes(_ID_BYTES), options.node_name(), address),
             Journal(options.journal_flushes_max, options.journal_bytes_max),
-            NodeOptions(options.staleness, options.lost_seconds, options.peers_max, sources),
+            NodeOptions(options.staleness, options.lost_seconds, options.peers_max, sources, options.expect),
             clock(),
             ping_interval(self._staleness_min),
         )
         return self._node
 
-    def _discoveries(self) -> list[Discovery]:
-        discoveries: list[Discovery] = []
-        if self.options.peers:
-            from flushmesh.discovery.roster import Roster
-
-            discoveries.append(Roster(self.options.peer_addresses))
-        if self.options.uses_mdns:
-            from flushmesh.discovery.mdns import Mdns
-
-            local = is_loopback(self.options.listen_addresses[0])
-            discoveries.append(Mdns(["127.0.0.1"] if local else []))
-        return discoveries
-
     def _carry_out(self, effect: Effect) -> None:
         note(effect)
+        match effect:
+            case Apply() | Trust() | Distrust():
+                self._tell_caches(effect)
+            case Acknowledged(upto):
+                self._deliveries.acknowledged(upto)
+            case Reconsider():
+                self._deliveries.reconsider()
+            case Ready():
+                self._ready.set()
+
+    def _tell_caches(self, effect: Apply | Trust | Distrust) -> None:
         caches = list(self._caches.values())
         match effect:
             case Apply(origin, first, flushes):
@@ -340,10 +354,6 @@ class Mesh:
             case Distrust(since=since):
                 for cache in caches:
                     cache.distrust(since)
-            case Acknowledged(upto):
-                self._deliveries.acknowledged(upto)
-            case Reconsider():
-                self._deliveries.reconsider()
 
     def _bring_up_to_date(self, cache: Cache[Any]) -> None:
         """Tell a cache that is made while the mesh runs what the others know, and the node what it demands."""
@@ -371,21 +381,3 @@ class Mesh:
         with self._lock:
             effects = self._node.ask(sequence)
         driver.act_soon(effects)
-
-
-def _by_name(peer: Peer) -> tuple[str, bytes]:
-    return peer.identity.name, peer.identity.id
-
-
-def _peer_status(peer: Peer, now: float) -> PeerStatus:
-    return PeerStatus(
-        name=peer.identity.name,
-        node_id=peer.identity.id.hex(),
-        address=peer.identity.address,
-        state=peer.state,
-        cursor=peer.cursor,
-        lag=peer.head - peer.cursor,
-        acknowledged=peer.acknowledged,
-        vouch_age=now - peer.vouched if peer.vouched_once else None,
-        round_trip=peer.round_trip,
-    )

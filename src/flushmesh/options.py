@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import cachetools
 
 from flushmesh.address import expand, is_loopback
+from flushmesh.discovery import Discovery, check_discovery
 from flushmesh.duration import seconds
 from flushmesh.keys import check_name
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX
@@ -110,9 +111,14 @@ class MeshOptions:
     """
     What a mesh can be told.
 
-    *mdns* None means: only if no *peers* are given.  *journal_flushes_max* and
+    *peers* are addresses, *dns* names that stand for any number of them, *discovery* objects
+    that find more; they add up.  *mdns* is True, False, or a list of interfaces by name or
+    address; None means: only if none of the others is given.  *journal_flushes_max* and
     *journal_bytes_max* bound what a peer can catch up on after it was away; beyond them
     it forgets what it holds.  *peers_max* bounds the memory that peers can cost.
+
+    *expect* is how many peers must have been followed before joining ends; until then
+    nothing proves what was loaded, and entries live for `max_staleness` at most.
 
     *max_staleness* is how many seconds a hit may be older than the last proof that it was
     current; None turns the bound off.  *lost_after* is how many seconds without a word
@@ -124,8 +130,11 @@ class MeshOptions:
     name: str = ""
     listen: str = LISTEN_DEFAULT
     peers: Sequence[str] = ()
-    mdns: bool | None = None
+    dns: Sequence[str] = ()
+    mdns: bool | Sequence[str] | None = None
+    discovery: Sequence[Discovery] = ()
     insecure: bool = False
+    expect: int = 0
     max_staleness: float | None = STALENESS_DEFAULT
     lost_after: float | Literal["auto"] | None = "auto"
     journal_flushes_max: int = JOURNAL_FLUSHES_MAX
@@ -138,16 +147,33 @@ class MeshOptions:
         if self.name:
             check_name(self.name, "node")
         _check_type("listen", self.listen, str)
-        _check_type("mdns", self.mdns, bool, type(None))
         _check_type("insecure", self.insecure, bool)
         self._check_limits()
-        if isinstance(self.peers, str) or not isinstance(self.peers, Sequence):
-            raise TypeError(f"peers: a list of addresses, not {_kind(self.peers)}")
+        self._check_finding()
         self._check_reach()
         for name in self.caches:
             self.cache_options(name, CacheOptions())
 
+    def _check_finding(self) -> None:
+        _check_list("peers", self.peers, "a list of addresses")
+        _check_list("dns", self.dns, "a list of names, each with a port, as in shop.internal:7946")
+        _check_list("discovery", self.discovery, "a list of objects that find addresses")
+        for index, discovery in enumerate(self.discovery):
+            check_discovery(f"discovery[{index}]", discovery)
+        if self.mdns is None or isinstance(self.mdns, bool):
+            return
+        _check_list("mdns", self.mdns, "true or false, or a list of interfaces")
+        for index, interface in enumerate(self.mdns):
+            _check_type(f"mdns[{index}]", interface, str)
+        if not self.mdns or not all(self.mdns):
+            raise ValueError(
+                "mdns: interfaces by name or address, as in eth0 or 10.0.0.5; true for all, false for none"
+            )
+
     def _check_limits(self) -> None:
+        _check_type("expect", self.expect, int)
+        if not 0 <= self.expect <= self.peers_max:
+            raise ValueError(f"expect: from 0 to peers_max, {self.peers_max}, not {self.expect}")
         for limit in ("journal_flushes_max", "journal_bytes_max", "peers_max"):
             _check_type(limit, getattr(self, limit), int)
             if getattr(self, limit) < 1:
@@ -176,7 +202,7 @@ class MeshOptions:
     @property
     def peer_addresses(self) -> tuple[str, ...]:
         """Every address the roster proposes."""
-        return tuple(address for place, addresses in self._places()[1:] for address in addresses)
+        return tuple(address for _, addresses in self._expanded("peers", self.peers) for address in addresses)
 
     @property
     def staleness(self) -> float:
@@ -215,19 +241,26 @@ class MeshOptions:
     @property
     def uses_mdns(self) -> bool:
         """Whether peers are looked for by mDNS."""
-        return self.mdns if self.mdns is not None else not self.peers
+        return bool(self.mdns) if self.mdns is not None else not (self.peers or self.dns or self.discovery)
+
+    @property
+    def mdns_interfaces(self) -> Sequence[str]:
+        """The interfaces to look for peers on, by name or address; none stands for all."""
+        return () if self.mdns is None or isinstance(self.mdns, bool) else self.mdns
 
     def node_name(self) -> str:
         """Return the name of this node, in this process."""
         return self.name or f"{socket.gethostname()}-{os.getpid()}"
 
     def _places(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Return each option that holds addresses with what it stands for, listen first."""
-        places = [("listen", self.listen_addresses)]
-        for index, peer in enumerate(self.peers):
-            _check_type(f"peers[{index}]", peer, str)
-            places.append((f"peers[{index}]", _expand(f"peers[{index}]", peer)))
-        return places
+        """Return each option that holds addresses with what it stands for."""
+        listen = [("listen", self.listen_addresses)]
+        return [*listen, *self._expanded("peers", self.peers), *self._expanded("dns", self.dns)]
+
+    def _expanded(self, option: str, texts: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+        for index, text in enumerate(texts):
+            _check_type(f"{option}[{index}]", text, str)
+        return [(f"{option}[{index}]", _expand(f"{option}[{index}]", text)) for index, text in enumerate(texts)]
 
 
 def ping_interval(staleness: float) -> float:
@@ -251,6 +284,11 @@ def _expand(place: str, text: str, *, any_port: bool = False) -> tuple[str, ...]
         return expand(text, any_port=any_port)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
+
+
+def _check_list(place: str, value: object, wanted: str) -> None:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{place}: {wanted}, not {_kind(value)}")
 
 
 _KINDS: Final = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}

@@ -19,10 +19,10 @@ from flushmesh.errors import RosterError
 from flushmesh.keys import check_name
 from flushmesh.options import CacheOptions, MeshOptions
 
-_KEYS: Final = tuple(field.name for field in fields(MeshOptions))
-# What can be written in a file: a function or a class can not.
+# What can be written in a file: an object that finds peers, a function or a class can not.
+_KEYS: Final = tuple(field.name for field in fields(MeshOptions) if field.name != "discovery")
 _CACHE_KEYS: Final = tuple(field.name for field in fields(CacheOptions) if field.name not in ("getsizeof", "policy"))
-_TRUTH: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_TRUTH: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 
 def _list(text: str) -> list[str]:
@@ -36,9 +36,17 @@ def _number(text: str) -> object:
         return text
 
 
+def _whole(text: str) -> object:
+    return int(text) if text.isdecimal() else text
+
+
 def _truth(text: str) -> object:
     # What is neither is refused with the words that the file would get.
     return _TRUTH.get(text.lower(), text)
+
+
+def _truth_or_list(text: str) -> object:
+    return _TRUTH.get(text.lower(), _list(text))
 
 
 # How the text of a variable becomes what the file would hold.
@@ -47,8 +55,10 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "FLUSHMESH_NAME": ("name", str),
     "FLUSHMESH_LISTEN": ("listen", str),
     "FLUSHMESH_PEERS": ("peers", _list),
+    "FLUSHMESH_DNS": ("dns", _list),
     "FLUSHMESH_MAX_STALENESS": ("max_staleness", _number),
-    "FLUSHMESH_MDNS": ("mdns", _truth),
+    "FLUSHMESH_MDNS": ("mdns", _truth_or_list),
+    "FLUSHMESH_EXPECT": ("expect", _whole),
     "FLUSHMESH_INSECURE": ("insecure", _truth),
 }
 
@@ -61,10 +71,14 @@ def truth(variable: str, environ: Mapping[str, str]) -> bool:
     return value
 
 
-def read_roster(path: str | os.PathLike[str], environ: Mapping[str, str]) -> MeshOptions:
-    """Return the options that the file at *path* and the variables in *environ* hold; raise RosterError."""
+def read_roster(path: str | os.PathLike[str], environ: Mapping[str, str], place: Path | None = None) -> MeshOptions:
+    """
+    Return the options that the file at *path* and the variables in *environ* hold; raise RosterError.
+
+    *place* is where *path* leads, if the process may have changed its directory.
+    """
     try:
-        table: dict[str, object] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table: dict[str, object] = tomllib.loads((place or Path(path)).read_text(encoding="utf-8"))
     except OSError as error:
         raise RosterError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:

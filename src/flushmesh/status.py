@@ -51,8 +51,10 @@ class MeshStatus:
 
     *address* is empty until the node listens, *head* the sequence of its newest flush.
     *proof_age* is how long ago it is certain that nothing was missing from anybody, None
-    before the start; *running_out* says why entries run out, or nothing if they do not.
-    *refusals* holds, for each address whose node would not serve this one, the reason.
+    before the start.  Four things that may be wrong are said in a sentence each, empty if they
+    are not: *running_out* why entries run out, *waiting_for* whom joining waits for, *split* who
+    does not see whom, *alone* why nobody is followed.  *ready* is as in `Mesh.ready`.  *refusals*
+    holds, for each address whose node would not serve this one, the reason.
     """
 
     mesh: str
@@ -63,6 +65,10 @@ class MeshStatus:
     head: int
     proof_age: float | None
     running_out: str
+    waiting_for: str
+    split: str
+    alone: str
+    ready: bool
     peers: tuple[PeerStatus, ...]
     refusals: dict[str, str]
 
@@ -70,8 +76,7 @@ class MeshStatus:
         proof = "nothing is proven yet" if self.proof_age is None else f"proof {_seconds(self.proof_age)} old"
         where = self.address or "no address"
         lines = [f"{self.name} of {self.mesh}, {self.state}, at {where}, head {self.head}, {proof}"]
-        if self.running_out:
-            lines.append(f"entries are running out: {self.running_out}")
+        lines += [f"{words}: {getattr(self, what)}" for what, words in _WRONG.items() if getattr(self, what)]
         rows = [_HEADINGS, *map(_row, self.peers)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -79,6 +84,17 @@ class MeshStatus:
         return "\n".join(lines)
 
 
+def not_started(mesh: str, name: str, state: MeshState) -> MeshStatus:
+    """Return the status of a mesh that has no node."""
+    return MeshStatus(mesh, name, "", "", state, 0, None, "", "", "", "", ready=False, peers=(), refusals={})
+
+
+_WRONG: Final = {
+    "running_out": "entries are running out",
+    "waiting_for": "joining waits",
+    "split": "the mesh is split",
+    "alone": "alone",
+}
 _HEADINGS: Final = ("PEER", "ADDRESS", "STATE", "CURSOR", "LAG", "ACKNOWLEDGED", "VOUCH", "ROUND TRIP")
 
 

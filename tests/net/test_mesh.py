@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -216,3 +217,32 @@ def test_garbage_from_a_peer_ends_its_stream_and_nothing_else(pair, caplog):
     wait_until(lambda: follows(b, "a"))
 
     assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
+
+
+def test_ready_waits_for_whoever_is_expected(ports):
+    """A start-up probe is told no while a peer is missing and yes once it is followed, for good."""
+    roster = ports(2)
+    with Mesh("m", name="a", listen=roster, peers=[roster], expect=1) as a:
+        before = a.ready(timeout=0.3)
+        waiting = a.status().waiting_for
+        with Mesh("m", name="b", listen=roster, peers=[roster]) as b:
+            both = a.ready(timeout=DEADLINE), b.ready(timeout=DEADLINE)
+        wait_until(lambda: not a.status().peers)
+
+        assert before is False
+        assert waiting.startswith("0 of 1 expected peers are followed; nothing listens at 127.0.0.1:")
+        assert both == (True, True)
+        assert a.ready() is True
+
+
+def test_ready_counts_what_answers_nothing_as_tried(ports):
+    """An address that times out keeps no instance from starting."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        # The queue takes one; whoever comes after that is not even refused.
+        with socket.create_connection(deaf.getsockname()), Mesh("m", peers=[address]) as mesh:
+            at_once, later = mesh.ready(), mesh.ready(timeout=DEADLINE)
+            state = mesh.status().state
+
+    assert (at_once, later) == (False, True)
+    assert state is MeshState.JOINING

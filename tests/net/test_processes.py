@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 
 def test_a_flush_reaches_every_peer(mesh_of):
     """What one process flushes is gone in the others; who flushed it is told."""
@@ -123,10 +125,13 @@ def test_a_script_that_forgets_to_close_ends_well(mesh_of):
     a.wait_for("peers", {})
 
 
-def test_a_proxy_in_the_environment_is_ignored(mesh_of, monkeypatch):
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks5://nowhere.invalid:1", "garbage"])
+def test_a_proxy_in_the_environment_is_ignored(mesh_of, monkeypatch, proxy):
     """A proxy meant for the web does not come between peers."""
-    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     a, _b = mesh_of("a", "b")
 
     assert a("flush and wait") == ["acknowledged", []]

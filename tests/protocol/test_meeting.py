@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flushmesh.protocol.effects import Dial, Distrust, HangUp, Met, Parted
-from flushmesh.protocol.messages import Ack, Hello, Identity, Leave, News, Ping, Truncated
+from flushmesh.protocol.messages import PROTOCOL_VERSION, Ack, Hello, Identity, Leave, News, Ping, Truncated
 from flushmesh.protocol.serving import HELLO_MAX
 from tests.protocol.world import World, joined
 
@@ -339,6 +339,28 @@ def test_a_full_node_meets_nobody_by_dialling():
     assert len([effect for effect in a.effects if isinstance(effect, Met)]) == 1
 
 
+@pytest.mark.parametrize(
+    ("teller", "told", "dialled"),
+    [
+        ("10.0.0.5:1", "127.0.0.1:2", "10.0.0.5:2"),
+        ("[fd00::5]:1", "[::1]:2", "[fd00::5]:2"),
+        ("10.0.0.5:1", "10.0.0.6:2", "10.0.0.6:2"),
+        ("[::1]:1", "127.0.0.1:2", "127.0.0.1:2"),
+    ],
+)
+def test_a_node_that_is_known_by_loopback_is_looked_for_where_its_teller_is(teller, told, dialled):
+    """A loopback address means another machine to everybody else."""
+    world, (a, b) = joined("a", "b")
+    peer = a.peer(b)
+    peer.identity = replace(peer.identity, address=teller)
+    stranger = Identity(b"c" * 16, "c", told)
+
+    a.node._learn(peer, (News(stranger, reached=True),), world.now)
+
+    assert a.node.peers.get(stranger.id).identity.address == dialled
+    assert dialled in addresses(a)
+
+
 def test_news_makes_no_more_peers_and_addresses_than_the_bound():
     """However many nodes others tell of, no more than the bound are known or dialled."""
     world = World()
@@ -398,3 +420,16 @@ def test_an_older_hello_takes_no_acknowledgement_back():
     a.node.receive(a.node.accept("b", world.now), hello(b), world.now)
 
     assert a.missing(sequence) == set()
+
+
+def test_a_hello_that_was_overtaken_takes_no_news_back():
+    """Two streams keep no order between them: what a peer told on the one that is followed stands."""
+    _, (a, b, c) = joined("a", "b", "c")
+    known = dict(b.peer(a).knows)
+    link = b.node.accept("a", 200.0)
+    hello = Hello(PROTOCOL_VERSION, "m", a.node.identity, b.node.identity.id, cursor=0)
+
+    b.node.receive(link, hello, 200.0)
+
+    assert known == {b.node.identity.id: True, c.node.identity.id: True}
+    assert b.peer(a).knows == known

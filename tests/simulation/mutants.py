@@ -86,6 +86,12 @@ VOUCHES = (
         because="it lets the proof run ahead by one ping at most",
     ),
     mutant(
+        "a Hello takes back the news of a vouch",
+        (f"{NODE}._admit", "overtaken=overtaken", "overtaken=False"),
+        seen_by="tests/protocol/test_meeting.py::test_a_hello_that_was_overtaken_takes_no_news_back",
+        because="whoever is given up for it is distrusted first",
+    ),
+    mutant(
         "the news of a leaving node is not taken",
         (
             f"{NODE}._follow",

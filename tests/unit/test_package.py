@@ -24,14 +24,18 @@ FLOORS = {
     "cached": {"entry", "loading"},
     "writing": {"options", "store", "write"},
     "cache": {"cached", "entry", "loading", "options", "store", "writing"},
-    "options": {"protocol"},
+    "options": {"protocol", "discovery"},
     "rosterfile": {"options"},
+    "rosterwatch": {"rosterfile", "options"},
+    "finding": {"discovery", "options", "rosterwatch"},
     "net": {"discovery", "protocol", "wire"},
     "discovery": set(),
     "wire": set(),
     "logbook": {"protocol"},
-    "mesh": {"logbook", "cache", "options", "rosterfile", "net", "discovery", "protocol"},
+    "report": {"protocol"},
+    "mesh": {"report", "logbook", "cache", "options", "rosterfile", "rosterwatch", "finding", "net", "protocol"},
 }
+FLOORS["mesh"].add("discovery")
 # What everybody may import.
 LEAVES = {"errors", "keys", "address", "hooks", "receipt", "status", "clock", "duration", "fresh", "grace"}
 # What the pure rooms may take from the standard library.

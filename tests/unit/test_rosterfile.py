@@ -47,7 +47,7 @@ def test_a_good_file_is_read(roster):
         ("", 'flushmesh.toml: mesh: missing; write mesh = "name", the same on every node'),
         ('mesh = "m"\npeer = []', 'flushmesh.toml: unknown key "peer"; did you mean "peers"?'),
         ("mesh = 5", "flushmesh.toml: the name of a mesh is a str, not int"),
-        ('mesh = "m"\nmdns = "yes"', "flushmesh.toml: mdns: true or false, not 'yes'"),
+        ('mesh = "m"\nmdns = "yes"', "flushmesh.toml: mdns: true or false, or a list of interfaces, not 'yes'"),
         ('mesh = "m"\nlisten = 7946', "flushmesh.toml: listen: a string, not 7946"),
         ('mesh = "m"\npeers = "127.0.0.1:1"', "flushmesh.toml: peers: a list of addresses, not '127.0.0.1:1'"),
         ('mesh = "m"\npeers = [1]', "flushmesh.toml: peers[0]: a string, not 1"),
@@ -78,6 +78,8 @@ def test_a_good_file_is_read(roster):
         ),
         ('mesh = "m"\n[caches.users]\nttl = 0', "flushmesh.toml: caches.users.ttl: seconds, more than 0, not 0"),
         ('mesh = "m"\n[caches.users]\nsize = 1', 'flushmesh.toml: caches.users: unknown key "size"; did you mean'),
+        ('mesh = "m"\nexpect = -1', "flushmesh.toml: expect: from 0 to peers_max, 1024, not -1"),
+        ('mesh = "m"\nexpect = "two"', "flushmesh.toml: expect: a whole number, not 'two'"),
         ('mesh = "m"\njournal_flushes_max = 0', "flushmesh.toml: journal_flushes_max: at least 1, not 0"),
     ],
 )
@@ -111,19 +113,23 @@ def test_variables_go_before_the_file(roster):
         "FLUSHMESH_LISTEN": "127.0.0.1:0",
         "FLUSHMESH_PEERS": "127.0.0.1:5, 127.0.0.1:6-7",
         "FLUSHMESH_MDNS": "true",
+        "FLUSHMESH_EXPECT": "3",
     }
     options = read_roster(roster(GOOD), environ)
 
     assert (options.mesh, options.name, options.listen, options.mdns) == ("blog", "n1", "127.0.0.1:0", True)
     assert options.peer_addresses == ("127.0.0.1:5", "127.0.0.1:6", "127.0.0.1:7")
+    assert options.expect == 3
 
 
 def test_a_mistake_in_a_variable_names_the_variable(roster):
     """A variable that is wrong is not blamed on the file."""
     with pytest.raises(RosterError, match=r'^FLUSHMESH_PEERS: peers\[0\]: "10\.0\.0\.6" has no port'):
         read_roster(roster(GOOD), {"FLUSHMESH_PEERS": "10.0.0.6"})
-    with pytest.raises(RosterError, match=r"^FLUSHMESH_MDNS: mdns: true or false, not 'maybe'"):
-        read_roster(roster(GOOD), {"FLUSHMESH_MDNS": "maybe"})
+    with pytest.raises(RosterError, match=r"^FLUSHMESH_MDNS: mdns: interfaces by name or address, as in eth0"):
+        read_roster(roster(GOOD), {"FLUSHMESH_MDNS": " , "})
+    with pytest.raises(RosterError, match=r"^FLUSHMESH_INSECURE: insecure: true or false, not 'maybe'"):
+        read_roster(roster(GOOD), {"FLUSHMESH_INSECURE": "maybe"})
 
 
 def test_a_variable_can_mend_the_file(roster):

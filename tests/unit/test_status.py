@@ -20,12 +20,17 @@ STATUS = MeshStatus(
     head=7,
     proof_age=21.25,
     running_out="app-11 at 10.0.0.11:7946 is out of reach; it last vouched 21 s ago",
+    waiting_for="",
+    split="of 3 nodes app-2 sees 2, without app-11",
+    alone="",
+    ready=True,
     peers=(FOLLOWED, UNMET),
     refusals={"10.0.0.9:7946": 'this is a node of the mesh "blog", not of "shop"'},
 )
 TABLE = """
 app-1 of shop, joined, at 10.0.0.1:7946, head 7, proof 21.2 s old
 entries are running out: app-11 at 10.0.0.11:7946 is out of reach; it last vouched 21 s ago
+the mesh is split: of 3 nodes app-2 sees 2, without app-11
 PEER    ADDRESS         STATE      CURSOR  LAG  ACKNOWLEDGED  VOUCH     ROUND TRIP
 app-2   10.0.0.2:7946   following  41      3    7             250.0 ms  0.4 ms
 app-11  10.0.0.11:7946  dialling   0       0    0             -         -

@@ -7,14 +7,21 @@ more stays a peer for as long as it answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from math import inf
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a discovery may tell others of this node."""
+    """
+    What a discovery may tell others of this node.
+
+    *address* is what it listens on; a host of 0.0.0.0 or [::] stands for every interface
+    and is no address to dial.
+    """
 
     mesh: str
     node_id: bytes
@@ -29,12 +36,47 @@ class Discovery(Protocol):
     start its proposals count as complete; 0 if its first one does.
     """
 
-    source: str
-    settles_after: float
+    @property
+    def source(self) -> str:
+        """Its name, for people."""
+
+    @property
+    def settles_after(self) -> float:
+        """Seconds from the start until its proposals count as complete; 0 if its first one does."""
 
     async def run(self, announcement: Announcement, propose: Callable[[Collection[str]], None]) -> None:
         """
         Call *propose* with all addresses known at the moment, whenever they change.
 
-        Runs on the mesh's own thread and loop, and is cancelled when the mesh closes.
+        Runs on the mesh's own thread and loop, must not block it, and is cancelled when the
+        mesh closes.  *propose* may be called there only.
         """
+
+
+def check_discovery(place: str, discovery: object) -> None:
+    """Raise TypeError that names *place* and what *discovery* lacks to be one."""
+    if isinstance(discovery, type):
+        raise TypeError(f"{place}: an object, not the class {discovery.__name__}; call it")
+    name = type(discovery).__name__
+    if not isinstance(getattr(discovery, "source", None), str):
+        raise TypeError(f"{place}: a Discovery has a source, its name as a str; this {name} has none")
+    settles_after = getattr(discovery, "settles_after", None)
+    if isinstance(settles_after, bool) or not isinstance(settles_after, int | float):
+        raise TypeError(f"{place}: a Discovery has settles_after, a number of seconds; this {name} has none")
+    if not 0 <= settles_after < inf:
+        raise ValueError(f"{place}: settles_after: seconds, 0 or more, not {settles_after}")
+    if not iscoroutinefunction(getattr(discovery, "run", None)):
+        raise TypeError(f"{place}: a Discovery has async def run(announcement, propose); this {name} has none")
+
+
+def by_source(discoveries: Iterable[Discovery]) -> dict[str, Discovery]:
+    """Return *discoveries* by their sources; of those that share one, each but the first gets a number."""
+    named: dict[str, Discovery] = {}
+    for discovery in discoveries:
+        source, number = discovery.source, 1
+        while source in named:
+            # Under one name, each would take back what the other has proposed.
+            number += 1
+            source = f"{discovery.source} ({number})"
+        named[source] = discovery
+    return named

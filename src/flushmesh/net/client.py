@@ -8,7 +8,8 @@ gRPC's own waiting between attempts never comes into play.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, replace
 from typing import Final
 
 import grpc
@@ -58,16 +59,39 @@ async def knock(address: str) -> Ending | None:
     A roster with port ranges names many addresses where nobody is.  A refused connection
     says so at the price of two packets, and unlike an error of gRPC tells it from silence.
     """
+    host, port = split(address)
     try:
         async with asyncio.timeout(CONNECT_MAX):
-            _, writer = await asyncio.open_connection(*split(address))
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError:
-        return Ending(f"no answer within {CONNECT_MAX:g} s", silent=True)
+        return Ending(f"{host} is not resolved within {CONNECT_MAX:g} s", silent=True)
+    except (OSError, UnicodeError) as error:
+        return Ending(_reason(error), silent=True)
+    ending = None
+    for *_, place in found:
+        refused_before = ending is None or not ending.silent
+        ending = await _knock(str(place[0]), port, CONNECT_MAX / len(found))
+        if ending is None:
+            return None
+        # Only if nobody listens at any of a name's addresses is it certain that nobody is there.
+        ending = replace(ending, silent=ending.silent or not refused_before)
+    return ending
+
+
+async def _knock(host: str, port: int, patience: float) -> Ending | None:
+    try:
+        async with asyncio.timeout(patience):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return Ending(f"no answer within {patience:g} s", silent=True)
     except OSError as error:
-        refused = isinstance(error, ConnectionRefusedError)
-        return Ending((error.strerror or str(error)).lower(), silent=not refused)
+        return Ending(_reason(error), silent=not isinstance(error, ConnectionRefusedError))
     writer.close()
     return None
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 class Call:

@@ -20,10 +20,12 @@ from typing import Final
 import grpc
 
 from flushmesh.address import is_loopback
-from flushmesh.discovery import Announcement, Discovery
+from flushmesh.discovery import Announcement, Discovery, by_source
+from flushmesh.discovery.proposals import Proposals
 from flushmesh.net.client import Call, Ending, knock
 from flushmesh.net.codec import Encoder, decode_from_follower, decode_from_origin
 from flushmesh.net.conversation import Conversation
+from flushmesh.net.loop import Loop
 from flushmesh.net.server import Server, Stream, caller_host
 from flushmesh.protocol.effects import Dial, Effect, HangUp, Met, Wake
 from flushmesh.protocol.messages import Message
@@ -110,7 +112,7 @@ class Driver:
 
     def _run(self, started: Future[None]) -> None:
         try:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner(loop_factory=Loop) as runner:
                 runner.run(self._main(started))
         except BaseException as error:  # The thread ends here; whoever waits for its start must hear of it.
             if not started.done():
@@ -126,11 +128,12 @@ class Driver:
         server = Server(self._serve)
         try:
             address = await server.start(self._listen)
-            sources = {discovery.source: discovery.settles_after for discovery in self._discoveries}
+            discoveries = by_source(self._discoveries)
+            sources = {source: discovery.settles_after for source, discovery in discoveries.items()}
             self._node = self._make_node(address, sources)
             announcement = Announcement(self._node.mesh, self._node.identity.id, address)
-            for discovery in self._discoveries:
-                self._spawn(self._discover(discovery, announcement))
+            for source, discovery in discoveries.items():
+                self._spawn(self._discover(source, discovery, announcement))
             self._tick()
             started.set_result(None)
             await self._stopping.wait()
@@ -163,17 +166,24 @@ class Driver:
         with self._lock:
             return self._node.parted and not self._serving
 
-    async def _discover(self, discovery: Discovery, announcement: Announcement) -> None:
+    async def _discover(self, source: str, discovery: Discovery, announcement: Announcement) -> None:
+        proposals = Proposals(source)
+
         def propose(addresses: Collection[str]) -> None:
+            if not self.is_current_thread:
+                raise RuntimeError("propose: call it on the mesh's own thread, as loop.call_soon_threadsafe does")
+            sound = proposals.sound(addresses)
             with self._lock:
-                effects = self._node.propose(discovery.source, addresses, self._clock())
+                effects = self._node.propose(source, sound, self._clock())
             self._act(effects)
             self._plan()
 
         try:
             await discovery.run(announcement, propose)
-        except Exception:  # Whatever a discovery dies of, the others and the mesh go on.
-            log.warning("%s finds no more peers", discovery.source, exc_info=True)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # Whatever a discovery dies of, the others and the mesh go on.
+            log.warning("%s finds no more peers", source, exc_info=True)
 
     # Streams.
 

@@ -7,6 +7,7 @@ that a batch is encoded once for all followers.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -107,19 +109,31 @@ def _one_at_a_time() -> Iterator[None]:
 def _why_not(address: str) -> str:
     """Return why *address* cannot be listened on, or nothing if it can; gRPC itself tells only its log."""
     host, port = split(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Without listening: it fails beside a listener, and never beside another probe.
-            probe.bind((host, port))
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    return ""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return _reason(error)
+    problems = []
+    for family, kind, _, _, place in found:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                # Without listening: it fails beside a listener, and never beside another probe.
+                probe.bind(place)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return _reason(error)
+            problems.append(_reason(error))
+    # Of a name's addresses gRPC takes those that this machine has.
+    return problems[0] if len(problems) == len(found) else ""
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def caller_host(stream: Stream) -> str:
     """Return the host that opened *stream*, as it is written in an address."""
     # "ipv4:127.0.0.1:51234" or "ipv6:%5B::1%5D:51234"
     peer = stream.peer().partition(":")[2]
-    return peer.rpartition(":")[0].replace("%5B", "[").replace("%5D", "]")
+    return unquote(peer.rpartition(":")[0])

@@ -106,6 +106,10 @@ class Contacts:
         """
         return (c for c in self if not c.answered and any(isinstance(source, str) for source in c.sources))
 
+    def untried(self) -> Iterator[Contact]:
+        """Return the contacts that were proposed by a discovery and of which no attempt has ended yet."""
+        return (c for c in self.unanswered() if not c.failures)
+
     def deserted(self, address: str) -> bool:
         """Tell whether nobody listened at *address* when it was last dialled."""
         contact = self._contacts.get(address)

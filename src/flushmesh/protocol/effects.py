@@ -83,6 +83,25 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """Every address that was proposed has been tried once, and whoever is expected is followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Nodes have seen different parts of the mesh for a while, as *who* says; nothing if that has ended."""
+
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Nobody has been followed for a while, as *why* explains; nothing if that has ended."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledged:
     """Every peer has acknowledged everything up to *upto*."""
 
@@ -127,6 +146,9 @@ Effect = (
     | Distrust
     | Stalled
     | Joined
+    | Ready
+    | Split
+    | Alone
     | Acknowledged
     | Reconsider
     | Met

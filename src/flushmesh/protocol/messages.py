@@ -40,6 +40,17 @@ class News:
     node: Identity
     reached: bool
 
+    def told_by(self, teller: Identity) -> News:
+        """Complete what *teller* knows by its own loopback interface: from elsewhere, that is its host."""
+        if _is_loopback(self.node.address) and not _is_loopback(teller.address):
+            host, port = teller.address.rpartition(":")[0], self.node.address.rpartition(":")[2]
+            return replace(self, node=replace(self.node, address=f"{host}:{port}"))
+        return self
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith(("127.", "[::1]:", "localhost:"))
+
 
 @dataclass(frozen=True, slots=True)
 class Flush:

@@ -17,6 +17,7 @@ from itertools import count
 from math import inf
 
 from flushmesh.protocol import effects as do
+from flushmesh.protocol.admission import objection
 from flushmesh.protocol.contacts import Contact, Contacts
 from flushmesh.protocol.effects import Effect
 from flushmesh.protocol.journal import Journal
@@ -35,6 +36,7 @@ from flushmesh.protocol.messages import (
     Vouch,
     Welcome,
 )
+from flushmesh.protocol.outlook import Outlook
 from flushmesh.protocol.peer import Input, Peer, State
 from flushmesh.protocol.peers import PEERS_MAX, Peers
 from flushmesh.protocol.serving import HELLO_MAX, Serving
@@ -48,13 +50,15 @@ class NodeOptions:
 
     *max_staleness* is the largest that any cache of this node has, *lost_after* how long
     nothing may come from a peer before it is given up; either may be infinite.  *sources*
-    are the discoveries whose proposals joining waits for, see `Trust`.
+    are the discoveries whose proposals joining waits for, and *expect* how many peers, see
+    `Trust`.
     """
 
     max_staleness: float = inf
     lost_after: float = inf
     peers_max: int = PEERS_MAX
     sources: Mapping[str, float] = field(default_factory=dict)
+    expect: int = 0
 
 
 class Node:
@@ -76,7 +80,8 @@ class Node:
         self.peers = Peers(identity, options.peers_max)
         self.serving = Serving(journal, self.peers)
         self.contacts = Contacts(identity.id)
-        self.trust = Trust(now, options.sources, options.lost_after)
+        self.trust = Trust(now, options.sources, options.lost_after, options.expect)
+        self.outlook = Outlook()
         self._tick_due = now
         self._links = count(1)
 
@@ -130,11 +135,16 @@ class Node:
         effects += self._settle(now) + self._advance(now)
         if self.trust.stalls(self.options.max_staleness, now):
             effects.append(do.Stalled(self.why(now)))
-        return effects
+        joined = self.trust.phase is Phase.JOINED
+        return effects + self.outlook.look(self.peers, self.contacts, self.ping_interval, now, joined=joined)
 
     def why(self, now: float) -> str:
         """Say in one sentence why entries are running out, or nothing if they are not."""
         return self.trust.explain(self.peers, self.contacts, self.options.max_staleness, now)
+
+    def waiting_for(self) -> str:
+        """Say whom joining waits for, or nothing once it has ended."""
+        return self.trust.waiting_for(self.peers, self.contacts)
 
     def next_due(self) -> float:
         """Return when `tick` has something to do next, infinity if never again."""
@@ -208,32 +218,18 @@ class Node:
 
     def _admit(self, link: int, hello: Hello, now: float) -> list[Effect]:
         host = self.serving.greeted(link)
-        objection = self._objection(hello)
-        if objection is not None:
-            return [do.HangUp(link, objection), do.Refused(hello.node.name or host, objection)]
+        why_not = objection(hello, self.mesh, self.peers, self.journal)
+        if why_not is not None:
+            return [do.HangUp(link, why_not), do.Refused(hello.node.name or host, why_not)]
         if hello.node.id == self.identity.id:
             self.serving.open(link, hello, None, now)
             return [do.Wake(link)]
         peer = self._meet(hello.node.seen_at(host), now)
+        # What it has told on the stream that is followed may be newer, although this came later.
+        overtaken = peer.state is State.FOLLOWING
         self.serving.open(link, hello, peer, now)
         self.contacts.hurry(peer.identity.address, now)
-        return [*self._learn(peer, hello.known, now), do.Wake(link)]
-
-    def _objection(self, hello: Hello) -> str | None:
-        """Return why the sender of *hello* cannot be served, or None."""
-        if hello.protocol != PROTOCOL_VERSION:
-            return f"protocol version {hello.protocol} is not spoken here, only {PROTOCOL_VERSION}"
-        if hello.mesh != self.mesh:
-            return f'this is a node of the mesh "{self.mesh}", not of "{hello.mesh}"'
-        known = self.peers.get(hello.node.id)
-        namesake = self.identity if hello.node.id == self.identity.id else known and known.identity
-        if namesake and namesake.name != hello.node.name:
-            return f'two nodes have the id {hello.node.id.hex()}: "{namesake.name}" and "{hello.node.name}"'
-        if known is None and self.peers.full:
-            return f"this node has {len(self.peers)} peers already, the most it takes"
-        if hello.origin_id == self.identity.id and hello.cursor > self.journal.head:
-            return f"cursor {hello.cursor} is beyond the head {self.journal.head}"
-        return None
+        return [*self._learn(peer, hello.known, now, overtaken=overtaken), do.Wake(link)]
 
     def _heard(self, link: int, message: Ping | Ack, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -356,10 +352,11 @@ class Node:
         self.contacts.propose(identity.id, [identity.address], now)
         return self.peers.meet(identity, self.trust.at, now)
 
-    def _learn(self, teller: Peer, known: tuple[News, ...], now: float) -> list[Effect]:
-        """Take the news that *teller* has of other nodes."""
-        teller.take_news(known)
-        for news in known:
+    def _learn(self, teller: Peer, known: tuple[News, ...], now: float, *, overtaken: bool = False) -> list[Effect]:
+        """Meet whom the news are of, and note, unless they are *overtaken*, that *teller* knows or reaches them."""
+        if not overtaken:
+            teller.take_news(known)
+        for news in (news.told_by(teller.identity) for news in known):
             if self.peers.hear_of(news, self.trust.at, now) is not None:
                 self.contacts.propose(news.node.id, [news.node.address], now)
         return self._dial_due(now)
@@ -382,14 +379,16 @@ class Node:
         return [*effects, do.Parted(peer.identity, gone=True, reason=reason), do.Reconsider(), *self._advance(now)]
 
     def _settle(self, now: float) -> list[Effect]:
-        """End joining if it may end."""
-        if not self.trust.settles(self.contacts, now):
-            return []
+        """Note that the node is ready, and end joining, if that may be."""
+        effects: list[Effect] = [do.Ready()] if self.trust.becomes_ready(self.peers, self.contacts, now) else []
+        if not self.trust.settles(self.peers, self.contacts, now):
+            return effects
         self.trust.move(Step.SETTLED)
         # A node may have written, and died, before this one could meet it.
         reason = "it has joined, and whoever wrote before is unknown"
         silent = tuple(contact.address for contact in self.contacts.unanswered())
-        return [do.Distrust(None, self.trust.started_at, reason), do.Joined(silent), *self._advance(now)]
+        effects += [do.Distrust(None, self.trust.started_at, reason), do.Joined(silent)]
+        return effects + self._advance(now)
 
     def _advance(self, now: float) -> list[Effect]:
         return [do.Trust(self.trust.at)] if self.trust.advance(self.peers, now) else []

@@ -19,6 +19,7 @@ from math import inf
 from typing import Final
 
 from flushmesh.protocol.contacts import Contacts
+from flushmesh.protocol.outlook import waiting_for
 from flushmesh.protocol.peer import Peer, State
 
 
@@ -52,11 +53,15 @@ class Trust:
     it is given; 0 waits for its first proposal.  `at` never falls.
     """
 
-    def __init__(self, started_at: float, sources: Mapping[str, float], lost_after: float) -> None:
+    def __init__(self, started_at: float, sources: Mapping[str, float], lost_after: float, expect: int = 0) -> None:
         self.at = started_at
         self.phase = Phase.JOINING
         self.started_at = started_at
+        self.ready = False
+        self._looked_at = started_at
         self._lost_after = lost_after
+        self._expect = expect
+        self._sources = tuple(sources)
         self._awaited = dict(sources)
         self._stalled = False
 
@@ -69,20 +74,37 @@ class Trust:
         if self._awaited.get(source) == 0:
             del self._awaited[source]
 
-    def settles(self, contacts: Contacts, now: float) -> bool:
+    def settles(self, peers: Iterable[Peer], contacts: Contacts, now: float) -> bool:
         """Tell whether joining may end now."""
-        if self.phase is not Phase.JOINING:
+        self._looked_at = now
+        if self.phase is not Phase.JOINING or _followed(peers) < self._expect:
             return False
         if now >= self.started_at + self._lost_after:
             return True
-        waiting = any(given == 0 or now < self.started_at + given for given in self._awaited.values())
-        return not waiting and not any(contacts.unanswered())
+        return self._all_proposed(now) and not any(contacts.unanswered())
+
+    def becomes_ready(self, peers: Iterable[Peer], contacts: Contacts, now: float) -> bool:
+        """Tell whether by now every address that was proposed has been tried, and whoever is expected met."""
+        if self.ready or _followed(peers) < self._expect:
+            return False
+        self.ready = now >= self.started_at + self._lost_after or (
+            self._all_proposed(now) and not any(contacts.untried())
+        )
+        return self.ready
+
+    def _all_proposed(self, now: float) -> bool:
+        """Tell whether every discovery has proposed, or has had its time."""
+        for source, given in list(self._awaited.items()):
+            if given and now >= self.started_at + given:
+                del self._awaited[source]
+        return not self._awaited
 
     def settle_due(self) -> float:
         """Return when joining may end although nothing happens."""
         if self.phase is not Phase.JOINING:
             return inf
-        return self.started_at + min([self._lost_after, *(given for given in self._awaited.values() if given)])
+        due = [self.started_at + given for given in (self._lost_after, *self._awaited.values()) if given]
+        return min((at for at in due if at > self._looked_at), default=inf)
 
     def advance(self, peers: Iterable[Peer], now: float) -> bool:
         """Move the proof as far as it goes; tell whether it moved."""
@@ -100,16 +122,26 @@ class Trust:
         self._stalled = stalled
         return changed
 
+    def waiting_for(self, peers: Iterable[Peer], contacts: Contacts) -> str:
+        """Say whom joining waits for, or nothing once it has ended."""
+        if self.phase is not Phase.JOINING:
+            return ""
+        return waiting_for(self._expect, _followed(peers), contacts, self._sources)
+
     def explain(self, peers: Iterable[Peer], contacts: Contacts, max_staleness: float, now: float) -> str:
         """Say why entries are running out, or nothing if they are not."""
         if now - self.at < max_staleness / 2:
             return ""
         if self.phase is Phase.JOINING:
-            silent = ", ".join(contact.address for contact in contacts.unanswered())
-            return f"joining for {now - self.started_at:.0f} s: nothing comes back from {silent or 'discovery'}"
+            return f"joining for {now - self.started_at:.0f} s: {self.waiting_for(peers, contacts)}"
         last = min(peers, key=lambda peer: peer.vouched, default=None)
         if last is None:
             return f"this node itself has been idle for {now - self.at:.0f} s"
         contact = "is connected but does not answer" if last.state is State.FOLLOWING else "is out of reach"
         name, address = last.identity.name, last.identity.address
         return f"{name} at {address} {contact}; it last vouched {now - last.vouched:.0f} s ago"
+
+
+def _followed(peers: Iterable[Peer]) -> int:
+    """Count the peers that are followed, or have been."""
+    return sum(peer.state is State.FOLLOWING or peer.vouched_once for peer in peers)
