@@ -24,6 +24,17 @@ def test_workers_of_several_hosts_find_each_other_by_a_roster(fleet):
     assert fleet.judge().violations == []
 
 
+def test_workers_of_several_hosts_find_each_other_by_mdns(fleet_of):
+    """Without any address every worker finds every other by multicast, on its own host and on the others."""
+    fleet = fleet_of(peers=[], mdns=True)
+    fleet.load("a flush")
+
+    assert fleet["a1"]("flush and wait", key="a flush") == "acknowledged"
+
+    assert fleet.holders("a flush") == []
+    assert fleet.judge().violations == []
+
+
 def test_a_cable_pulled_for_a_moment_costs_no_entry(fleet):
     """After a cut that is shorter than max_staleness every missed flush is applied, and nothing else is lost."""
     fleet.load("cut", "rest", *KEYS)
