@@ -39,7 +39,8 @@ import tempfile
 import threading
 import time
 from bisect import bisect_right
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -56,6 +57,10 @@ FROZEN = 10.0
 KEYS = 64
 READERS = 2
 WRITERS = 2
+
+# The longest pauses between two rounds of reads, and between two writes, in seconds.
+READ_REST = 0.006
+WRITE_REST = 0.03
 
 # Some keys are written all the time, others hardly ever: both kinds can go stale.
 WEIGHTS = [1 / (number + 1) for number in range(KEYS)]
@@ -124,9 +129,7 @@ class Ordeal:
         self.all: list[StaleNode] = []
         self.events: list[str] = []
         self._began = time.monotonic()
-        with closing(connect(folder)) as database:
-            database.execute("CREATE TABLE versions (key INTEGER PRIMARY KEY, version INTEGER NOT NULL)")
-            database.executemany("INSERT INTO versions VALUES (?, 0)", [(key,) for key in range(KEYS)])
+        create(folder)
 
     def start(self, name: str, address: str = "") -> StaleNode:
         """Start the node *name*, or start it again at its old *address*; it works from its first moment on."""
@@ -168,11 +171,9 @@ class Ordeal:
         self.settle()
 
     def freeze(self, name: str) -> None:
-        """Stop a node, but not inside a transaction: it would keep the others from writing."""
-        with closing(connect(self.folder)) as database:
-            database.execute("BEGIN IMMEDIATE")
+        """Stop a node."""
+        with no_transaction(self.folder):
             self.nodes[name].freeze()
-            database.execute("ROLLBACK")
 
     def settle(self) -> None:
         """Wait until everybody follows everybody and proves so."""
@@ -310,6 +311,22 @@ def connect(folder: Path | str) -> sqlite3.Connection:
     return database
 
 
+@contextmanager
+def no_transaction(folder: Path) -> Iterator[None]:
+    """Inside, nobody writes: who is frozen in a transaction would keep all others from writing."""
+    with closing(connect(folder)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
+
+
+def create(folder: Path) -> None:
+    """Make the source of truth."""
+    with closing(connect(folder)) as database:
+        database.execute("CREATE TABLE versions (key INTEGER PRIMARY KEY, version INTEGER NOT NULL)")
+        database.executemany("INSERT INTO versions VALUES (?, 0)", [(key,) for key in range(KEYS)])
+
+
 class Log(logging.Handler):
     """Keeps what the library logs, and writes down when the node first meets another."""
 
@@ -332,7 +349,7 @@ class Log(logging.Handler):
             self.met_file.write_text(repr(self.met))
 
 
-def read(cache: Any, folder: str, path: str) -> None:
+def read(cache: Any, folder: str, path: str, rest: float = READ_REST) -> None:
     """Look and load for ever, and record each hit."""
     clock, get = time.monotonic, cache.get
     with closing(connect(folder)) as database, open(path, "ab", buffering=0) as record:
@@ -350,10 +367,10 @@ def read(cache: Any, folder: str, path: str) -> None:
                     cache.get_or_load(f"k{key}", load)
                 else:
                     record.write(HIT.pack(key, version, before, after))
-            time.sleep(random.uniform(0.0, 0.006))
+            time.sleep(random.uniform(0.0, rest))
 
 
-def write(cache: Any, folder: str, path: str) -> None:
+def write(cache: Any, folder: str, path: str, rest: float = WRITE_REST) -> None:
     """Write for ever, and record each write once its flush has returned."""
     clock = time.monotonic
     with closing(connect(folder)) as database, open(path, "ab", buffering=0) as record:
@@ -377,7 +394,7 @@ def write(cache: Any, folder: str, path: str) -> None:
                 committed = clock()
                 cache.flush(f"k{key}")
             record.write(WRITE.pack(key, version, committed, clock()))
-            time.sleep(random.uniform(0.0, 0.03))
+            time.sleep(random.uniform(0.0, rest))
 
 
 def node(options: dict[str, Any]) -> None:

@@ -31,7 +31,11 @@ _OPTIONS: Final = [
     # With it on, two processes can listen on one port, and each follower reaches either.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    # Followers ping every ten seconds to notice a host that vanished; see client.py.
+    # A follower whose host vanished without a word is noticed as soon as an origin is, see client.py.  Without
+    # this its stream would stand for hours, and every peer be told that it is reached, so that nobody gives it up.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Followers do the same every ten seconds, and are not to be taken for abusive.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
