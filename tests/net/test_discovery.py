@@ -95,7 +95,7 @@ def test_a_resolver_that_hangs_holds_up_neither_the_mesh_nor_its_end(monkeypatch
     with Mesh("m", name="b", listen=places, mdns=False) as b:
         a = Mesh("m", name="a", listen=places, peers=[places], dns=["hangs.internal:7946"], insecure=True)
         a.start()
-        thread = a._driver._thread
+        thread = a._life.driver._thread
         wait_until(lambda: follows(a, "b") and follows(b, "a"))
         assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
         assert a.status().state is MeshState.JOINING
