@@ -12,8 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flushmesh import Mesh, MeshClosed, MeshState, Outcome, StartError, forking
+from flushmesh.net.remains import Remains, settle
 from tests.net.children import Child, in_child
 from tests.net.meshes import DEADLINE, follows, wait_until
+
+
+@pytest.fixture(autouse=True)
+def _nothing_else_uses_grpc():
+    """Whatever an earlier test has left alive of gRPC would be taken for the application's own."""
+    assert settle(2.0) is Remains.NONE, "a test before this one keeps gRPC alive"
 
 
 @pytest.fixture
