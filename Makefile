@@ -47,7 +47,7 @@ stress: .venv/dev  ## one cache under many threads: OPERATIONS=10000000 hits and
 
 .PHONY: bench
 bench: .venv/bench  ## the benchmarks, beside their rivals: ONLY=hit runs one
-	@for each in $(or $(ONLY),hit visibility); do $(BIN)/python benchmarks/$$each.py $(ARGS) || exit; done
+	@for each in $(or $(ONLY),hit crowd visibility); do $(BIN)/python benchmarks/$$each.py $(ARGS) || exit; done
 
 .PHONY: lint
 lint: .venv/dev  ## ruff: style and format

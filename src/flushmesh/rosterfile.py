@@ -52,6 +52,8 @@ def _truth_or_list(text: str) -> object:
 
 # How the text of a variable becomes what the file would hold.
 _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
+    # The first: the others are checked one by one, and addresses may need it.
+    "FLUSHMESH_INSECURE": ("insecure", _truth),
     "FLUSHMESH_MESH": ("mesh", str),
     "FLUSHMESH_NAME": ("name", str),
     "FLUSHMESH_LISTEN": ("listen", str),
@@ -60,7 +62,6 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], object]]]] = {
     "FLUSHMESH_MAX_STALENESS": ("max_staleness", _number),
     "FLUSHMESH_MDNS": ("mdns", _truth_or_list),
     "FLUSHMESH_EXPECT": ("expect", _whole),
-    "FLUSHMESH_INSECURE": ("insecure", _truth),
 }
 
 

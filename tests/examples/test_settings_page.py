@@ -202,6 +202,21 @@ def test_proof_grows_old_while_an_instance_is_frozen(
     expect(page.locator(".worn")).to_have_count(0)
 
 
+def test_split_is_shown_beside_the_peers(demo: Demo, open_page: OpenPage) -> None:
+    """What an instance reports of a split stands under its peers, and goes when it is over."""
+    page = open_page(demo.urls[0])
+    expect(cell(page, "Peers", 1)).to_contain_text("instance 2", timeout=WELL)
+    shown = """split => {
+        const [first] = instances;
+        first.report = {...first.report, split};
+        showPeers(first);
+        return first.cells.peers.textContent;
+    }"""
+
+    assert "Split: of 3 nodes b sees 2, without c." in page.evaluate(shown, "of 3 nodes b sees 2, without c")
+    assert "Split" not in page.evaluate(shown, "")
+
+
 def test_instance_that_was_frozen_by_others_is_shown_as_not_answering(demo: Demo, open_page: OpenPage) -> None:
     """Silence is noticed whoever caused it, also on a page that is opened only then, and so is its end."""
     os.kill(demo.process_of(3), signal.SIGSTOP)

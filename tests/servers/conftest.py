@@ -67,10 +67,10 @@ class Running:
             assert time.monotonic() < deadline, f"{self.watch.status()}\n{self.complaints()}"
             time.sleep(0.01)
 
-    def terminate(self):
-        """End the server by SIGTERM; return how long that took, when every worker has left."""
+    def terminate(self, by=signal.SIGTERM):
+        """End the server by a signal; return how long that took, when every worker has left."""
         began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(by)
         self.process.wait(DEADLINE)
         took = time.monotonic() - began
         while self.watch.status().peers:
@@ -102,14 +102,16 @@ def serve(tmp_path, ports):  # noqa: F811
     running = []
 
     def run(command, more="", **environment):
-        """Add *more* to each Python file."""
+        """Add *more* to each Python file; the ports of the page in *environment* become free ones."""
         name, roster = f"m{os.urandom(4).hex()}", ports(12)
         for file, text in files().items():
             (tmp_path / file).write_text(text + (more if file.endswith(".py") else ""))
         watch = Mesh(name, name="watch", listen=roster, peers=[roster])
         watch.start()
         mesh = {"FLUSHMESH_MESH": name, "FLUSHMESH_LISTEN": roster, "FLUSHMESH_PEERS": roster}
-        running.append(Running(tmp_path, command, mesh | environment, watch))
+        free = roster.partition(":")[2]
+        told = {variable: value.replace("7946-7961", free) for variable, value in environment.items()}
+        running.append(Running(tmp_path, command, mesh | told, watch))
         return running[-1]
 
     yield run

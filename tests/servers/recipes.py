@@ -16,3 +16,16 @@ def commands():
     """Return every command that the page shows."""
     blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
+
+
+def pod():
+    """Return the command of the page's pod, and its environment."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (command,) = re.findall(r"command: \[(.*)\]", block)
+    return command.replace(",", "").replace('"', ""), dict(re.findall(r'{name: (\w+), value: "(.*)"}', block))
+
+
+def kill_signal():
+    """Return the name of the signal by which the page's service is stopped."""
+    (name,) = re.findall(r"^KillSignal=(\w+)$", PAGE.read_text(), re.MULTILINE)
+    return name

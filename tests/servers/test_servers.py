@@ -1,13 +1,14 @@
 """Every server of docs/operating.md: its workers are peers of each other, and leave when it is stopped."""
 
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from tests.net.meshes import wait_until
-from tests.servers.recipes import commands, files
+from tests.servers.recipes import commands, files, kill_signal, pod
 
 MULTIPLE = [line for line in commands() if "--workers" in line]
 
@@ -97,6 +98,28 @@ def test_the_pool_of_celery_is_a_mesh(serve, tmp_path):
     assert len(json.loads(asking.stdout)) == 4
     assert server.terminate() < 10
     assert "Traceback" not in server.complaints()
+
+
+def test_the_processes_of_a_pod_find_each_other_by_name(serve):
+    """With the pod's environment, and a name that stands for this machine, the workers are each other's peers."""
+    command, environment = pod()
+    environment["FLUSHMESH_DNS"] = "localhost:" + environment["FLUSHMESH_DNS"].partition(":")[2]
+    server = serve(command.replace("0.0.0.0", "127.0.0.1"), **environment)
+    server.ask_all("GET", 4)
+    server.wait_for_peers(4)
+    acknowledged = server.ask_all("POST", 4)
+
+    assert sorted(len(peers) for peers in acknowledged.values()) == [4, 4, 4, 4], acknowledged
+    assert server.terminate() < 10
+
+
+def test_a_service_that_is_stopped_says_goodbye(serve, tmp_path):
+    """A plain program that systemd stops as the page says ends with a goodbye."""
+    (tmp_path / "plain.py").write_text("from shop import mesh\nimport signal\nmesh.start()\nsignal.pause()\n")
+    server = serve("python plain.py")
+    server.wait_for_peers(1)
+
+    assert server.terminate(signal.Signals[kill_signal()]) < 5
 
 
 def test_every_command_of_the_page_is_run():

@@ -122,6 +122,13 @@ def test_variables_go_before_the_file(roster):
     assert options.expect == 3
 
 
+def test_variables_alone_can_lead_beyond_this_machine(roster):
+    """What one variable allows, the others may ask for, in whatever order they stand in the environment."""
+    environ = {"FLUSHMESH_LISTEN": "0.0.0.0:7946", "FLUSHMESH_DNS": "shop.svc:7946", "FLUSHMESH_INSECURE": "yes"}
+
+    assert read_roster(roster(GOOD), environ).listen_addresses == ("0.0.0.0:7946",)
+
+
 def test_a_mistake_in_a_variable_names_the_variable(roster):
     """A variable that is wrong is not blamed on the file."""
     with pytest.raises(RosterError, match=r'^FLUSHMESH_PEERS: peers\[0\]: "10\.0\.0\.6" has no port'):
