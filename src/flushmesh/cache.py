@@ -94,7 +94,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         self._loading = copies or loading
         self._snapshot = (copies or store).snapshot
         # The method of this name without the call between, which would cost half as much as a hit.
-        self.get = (copies or store).get  # type: ignore[method-assign, assignment]
+        self.get = self._get = (copies or store).get  # type: ignore[method-assign, assignment]
 
     def __repr__(self) -> str:
         return f"<Cache {self.name!r} maxsize={self.options.maxsize} ttl={self.options.ttl}>"
@@ -128,7 +128,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         every caller that waits, and nothing is stored.  Raises RecursiveLoad if *loader* asks
         for *key* itself, MeshClosed after `Mesh.close`.
         """
-        get = self.get  # In one line with the call it would be looked up the slow way.
+        get = self._get  # As self.get, or in one line with the call, it is looked up the slow way.
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
@@ -149,7 +149,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         A waiting task may be cancelled without harm to the others; when the loading task is,
         one of the waiting ones loads instead.  Everything else is as in `get_or_load`.
         """
-        get = self.get  # In one line with the call it would be looked up the slow way.
+        get = self._get  # As self.get, or in one line with the call, it is looked up the slow way.
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
