@@ -441,7 +441,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert not self.store._writes
 
 
-EXAMPLES = int(os.environ.get("FLUSHMESH_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("FLUSHMESH_EXAMPLES", "75"))
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(

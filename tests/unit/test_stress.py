@@ -33,7 +33,7 @@ def test_no_thread_or_task_is_given_what_a_flush_has_forgotten():
 )
 def test_the_same_holds_whatever_the_options(options):
     """Grace, a gate, another policy or a tiny cache let nothing old through, and leave nothing open."""
-    stress = Stress(OPERATIONS // 4, **options)
+    stress = Stress(OPERATIONS // 8, **options)
 
     stress.run(4)
 
