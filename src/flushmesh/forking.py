@@ -6,8 +6,8 @@ mesh lets go of it; afterwards the parent's meshes resume, with the same id and 
 while the child's are as new and start with the first use.  Peers see a stream that broke
 and came back; no entry is lost, and no flush.
 
-Each fork of a process in which a mesh runs takes about a tenth of a second for that, also
-the one hidden in `subprocess.Popen(preexec_fn=...)`.  Without `preexec_fn`, `subprocess`
+Each fork of a process in which a mesh runs takes about 50 ms for that, also the one
+hidden in `subprocess.Popen(preexec_fn=...)`.  Without `preexec_fn`, `subprocess`
 does not come by here and costs nothing; nor does a fork while no mesh runs.
 
 Where something else in the process keeps gRPC alive, the child is isolated: see

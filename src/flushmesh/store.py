@@ -239,8 +239,8 @@ class Store(Generic[V]):
         Let every entry run out: flushes may have been missed *since* then.
 
         Each ends its own bound after *since*, or after its load if that was later.  What is
-        being loaded now is not stored.  With an infinite bound nothing
-        would run out, so everything is forgotten.
+        being loaded now is not stored.  With an infinite bound nothing would run out, so
+        everything is forgotten.
         """
         if self._max_staleness == inf:
             self.flush_all()

@@ -3,6 +3,7 @@
 from math import inf
 
 from flushmesh.protocol.effects import Alone, Ready, Split
+from flushmesh.protocol.messages import PROTOCOL_VERSION, Hello, Identity
 from flushmesh.protocol.trust import Phase
 from tests.protocol.world import World, joined
 
@@ -41,6 +42,19 @@ def test_a_peer_that_was_restarted_counts_once():
     world.run(8.0)
 
     assert a.follows(b)
+    assert a.node.trust.phase is Phase.JOINING
+
+
+def test_a_peer_that_only_follows_this_node_is_not_counted():
+    """Who is expected has to be followed: a node that merely calls proves nothing of what it has flushed."""
+    world = World()
+    a = world.add("a", expect=1)
+    caller = Identity(b"caller".ljust(16, b"-"), "caller", "caller:1")
+    a.node.receive(a.node.accept("caller", world.now), Hello(PROTOCOL_VERSION, "m", caller, b"", cursor=0), world.now)
+    world.propose(a)
+    world.run(3.0)
+
+    assert a.known == {"caller"}
     assert a.node.trust.phase is Phase.JOINING
 
 
