@@ -20,6 +20,8 @@ from measure import Contender, repeated
 from flushmesh.clock import clock
 
 TTL = 300.0
+CACHETOOLS = "cachetools.cached, TTLCache, RLock"
+DOGPILE = "dogpile.cache, memory region"
 
 
 def plain(values: dict[str, object]) -> Callable[[str], object]:
@@ -77,10 +79,13 @@ def readers(values: dict[str, object], missing: list[str]) -> dict[str, Contende
 def decorated(load: Callable[[int], object], missing: list[str], size: int) -> dict[str, Callable[[int], object]]:
     """Return, by name, *load* under the decorators of the rivals."""
     keep = cachetools.cached(cachetools.TTLCache(size, TTL), lock=RLock())
-    found: dict[str, Callable[[int], object]] = {"cachetools.cached, TTLCache, RLock": keep(load)}
+    found: dict[str, Callable[[int], object]] = {
+        CACHETOOLS: keep(load),
+        "functools.lru_cache, no ttl": functools.lru_cache(size)(load),
+    }
     if dogpile := optional("dogpile.cache", missing):
         region = dogpile.make_region().configure("dogpile.cache.memory", expiration_time=TTL)
-        found["dogpile.cache, memory region"] = region.cache_on_arguments()(load)
+        found[DOGPILE] = region.cache_on_arguments()(load)
     return found
 
 
