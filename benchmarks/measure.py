@@ -118,7 +118,7 @@ class Report:
 
     def print(self) -> None:
         """Print the table, and what misses its target last."""
-        row = "{:<50}{:>7} {:<13} {:<54}{:>7} {:<5}{:>6} {:<10}{:>8}  {}"
+        row = "{:<50}{:>7} {:<13} {:<54}{:>7} {:<5}{:>6} {:<14}{:>8}  {}"
         print(row.format("", "median", "half within", "beside", "median", "", "ratio", "half within", "target", ""))
         for each in self.comparisons:
             ours, rival, ratio = each.ours, each.rival, each.ratio
