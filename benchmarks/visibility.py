@@ -6,11 +6,12 @@ arrived until `GET /api/state` of both other instances has returned the new valu
 are asked without pause, so a figure includes the time of the last GET; how long one takes
 by itself is printed beside it.
 
-    .venv/bin/python benchmarks/visibility.py
+    .venv/bin/python benchmarks/visibility.py [--json benchmarks/results/visibility.json]
 """
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import re
@@ -27,6 +28,8 @@ from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
+
+from measure import machine_line, write_results
 
 DEMO: Final = Path(__file__).parents[1] / "examples" / "settings_app"
 WRITES: Final = 200
@@ -107,25 +110,41 @@ def free_range(count: int) -> str:
     raise SystemExit("no free ports")
 
 
-def main() -> None:
-    """Measure, and print one line."""
-    delays = []
+def measured() -> dict[str, list[float]]:
+    """Return the seconds until each write was visible in all others, and those that asking them all takes."""
+    delays, gets = [], []
     with demo() as instances, ThreadPoolExecutor(INSTANCES - 1) as threads:
         writer, *others = instances
         for number in range(WRITES):
             writer.write(str(number))
             answered = time.perf_counter()
             delays.append(max(threads.map(Instance.wait_for, others, repeat(str(number)))) - answered)
-        gets = []
         for _ in range(WRITES):
             began = time.perf_counter()
             list(threads.map(Instance.get, others, repeat("/api/state")))
             gets.append(time.perf_counter() - began)
+    return {"visible": delays, "asked": gets}
+
+
+def main() -> None:
+    """Measure, and print one line."""
+    parser = argparse.ArgumentParser(description="how soon a write is visible in the other instances")
+    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    options = parser.parse_args()
+    found = measured()
+    visible, asked = found["visible"], found["asked"]
+    print(machine_line() + "\n")
     print(
         f"{WRITES} writes, visible in both other instances after the answer: "
-        f"median {statistics.median(delays) * 1000:.1f} ms, worst {max(delays) * 1000:.1f} ms "
-        f"(asking both, with nothing to wait for: median {statistics.median(gets) * 1000:.1f} ms)"
+        f"median {statistics.median(visible) * 1000:.1f} ms, worst {max(visible) * 1000:.1f} ms "
+        f"(asking both, with nothing to wait for: median {statistics.median(asked) * 1000:.1f} ms)"
     )
+    if options.json:
+        rows = [
+            {"what": what, "samples": len(each), "median_seconds": statistics.median(each), "worst_seconds": max(each)}
+            for what, each in found.items()
+        ]
+        write_results(options.json, {"rows": rows})
 
 
 if __name__ == "__main__":
