@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+BENCHMARKS := hit propagation writer throughput crowd classic visibility
 
 .PHONY: help
 help:
@@ -46,8 +47,12 @@ stress: .venv/dev  ## one cache under many threads: OPERATIONS=10000000 hits and
 	$(BIN)/python -m tests.unit.stress --operations $(or $(OPERATIONS),10000000) $(ARGS)
 
 .PHONY: bench
-bench: .venv/bench  ## the benchmarks, beside their rivals: ONLY=hit runs one
-	@for each in $(or $(ONLY),hit crowd visibility); do $(BIN)/python benchmarks/$$each.py $(ARGS) || exit; done
+bench: .venv/bench  ## the benchmarks beside their rivals, into benchmarks/results: ONLY=hit runs one
+	@for each in $(or $(ONLY),$(BENCHMARKS)); do \
+		echo "== $$each"; \
+		$(BIN)/python benchmarks/$$each.py --json benchmarks/results/$$each.json $(ARGS) || exit; \
+	done
+	@$(BIN)/python benchmarks/charts.py
 
 .PHONY: lint
 lint: .venv/dev  ## ruff: style and format

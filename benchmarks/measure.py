@@ -60,7 +60,7 @@ class Figure:
         """Between what the middle half of the samples lies."""
         if len(self.samples) < 2:
             return self.samples[0], self.samples[0]
-        low, _, high = statistics.quantiles(self.samples, n=4)
+        low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
         return low, high
 
 

@@ -44,8 +44,9 @@ def test_a_promise_is_met_up_to_its_bound(promised, verdict, target):
 
 
 def test_half_of_the_samples_lie_within_the_spread():
-    """The spread reaches from the first quartile to the third; one sample is its own spread."""
-    assert Figure("f", [float(number) for number in range(1, 8)]).spread == (2.0, 6.0)
+    """The spread reaches from the first quartile to the third, and never beyond what was measured."""
+    assert Figure("f", [float(number) for number in range(1, 6)]).spread == (2.0, 4.0)
+    assert Figure("f", [1.0, 9.0]).spread == (3.0, 7.0)
     assert Figure("f", [3.0]).spread == (3.0, 3.0)
 
 
