@@ -7,8 +7,9 @@ The classic test of a cache service: a thousand puts, then a thousand gets, the 
 A put makes a small object durable and makes every instance see it: a SQLite transaction that is
 on the disk when it returns (WAL, `synchronous=FULL`: one fsync), then `cache.flush`, or SET on
 a Redis that keeps its values in memory.  A get reads it again: `cache.get_or_load` here, GET
-there, whose answer stays bytes, though ours is the object.  One peer, a process of its own,
-follows this node and applies every flush.  Redis is on loopback, and its client has one connection.
+there, whose answer stays bytes, though ours is the object.  The loader is a lambda made for
+each get, as applications do it, and that is timed too.  One peer, a process of its own, follows
+this node and applies every flush.  Redis is on loopback, and its client has one connection.
 
 Everything waits for a disk or a server, so the clock on the wall counts.  A round is a thousand
 puts, or a thousand gets, by each contender, one after the other; a figure is the average of one
@@ -31,7 +32,7 @@ from typing import Any, Final
 from measure import WALL, Contender, Figure, Report, interleaved, machine_line, repeated
 from rivals import optional
 from servers import UnavailableError, redis_server
-from storm import wait_for_peers
+from storm import DEADLINE, wait_for_peers
 
 from flushmesh import Mesh
 
@@ -155,7 +156,15 @@ def one_peer(mesh: Mesh) -> Iterator[None]:
     # Leaving closes its standard input, which it reads to the end.
     with subprocess.Popen(command, stdin=subprocess.PIPE):
         wait_for_peers(mesh, 1)
+        met(mesh)
         yield
+        met(mesh)
+
+
+def met(mesh: Mesh) -> None:
+    """Hold that the peer applies what is flushed here."""
+    delivery = mesh.cache("objects").flush(KEYS[0]).wait(timeout=DEADLINE)
+    assert delivery.acknowledged, delivery
 
 
 def be_the_peer(address: str) -> None:
