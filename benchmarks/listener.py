@@ -37,7 +37,7 @@ class Listener:
         self._told = told
         self._values: dict[str, object] = {}
         self._lock = Lock()
-        self._count = 0
+        self._count = self._before = 0
 
     def fill(self, keys: list[str]) -> None:
         """Hold *keys*."""
@@ -69,10 +69,14 @@ class Listener:
         """Wait until *count* flushes have been applied, at most *seconds* without any; return how many, and when."""
         seen, at = -1, clock()
         while seen < count and clock() < at + seconds:
-            if (now := self.count()) > seen:
+            if (now := self.count() - self._before) > seen:
                 seen, at = now, clock()
             time.sleep(_POLL)
         return seen, at
+
+    def count_anew(self) -> None:
+        """Leave what has been applied so far out of what `wait_for` tells."""
+        self._before = self.count()
 
 
 class OurListener(Listener):
@@ -211,6 +215,9 @@ def main() -> None:
                 _say("filled")
             case ["take", count, seconds]:
                 _say(listener.take(int(count), float(seconds)))
+            case ["anew"]:
+                listener.count_anew()
+                _say("counting")
             case ["wait", count, seconds]:
                 _say(listener.wait_for(int(count), float(seconds)))
 

@@ -4,8 +4,9 @@ Measuring: contenders side by side in one process, and a table of how they compa
 Contenders take turns, many short rounds of A B C A B C, so that whatever else the machine
 does falls on all of them alike.  What is compared is the median over the rounds, and a
 ratio is the median of the ratios within each round.  Time is the processor's, spent by the
-thread that measures: work of others is none of it.  The loop itself, measured as one more
-contender, is taken off; the garbage collector rests meanwhile, as under `timeit`.
+thread that measures: work of others is none of it.  What waits for a server or a disk is
+measured with WALL instead, and so is whatever stands beside it.  The loop itself, measured as
+one more contender, is taken off; the garbage collector rests meanwhile, as under `timeit`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import gc
 import json
 import os
 import platform
+import re
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +30,15 @@ from typing import Any, Final
 # Seconds for one operation, over a sequence of keys.
 Contender = Callable[[Sequence[object]], float]
 
+# What tells seconds.
+Timer = Callable[[], float]
+
+THREAD: Final[Timer] = time.thread_time
+WALL: Final[Timer] = time.perf_counter
 ROUNDS: Final = 201
+_CACHES: Final = ("cachebox", "cachetools", "cashews", "dogpile.cache", "theine")
+_CLIENTS: Final = ("grpcio", "hiredis", "nats-py", "protobuf", "redis")
+_SERVERS: Final = ("redis-server", "nats-server")
 _LOOP: Final = "the loop itself"
 
 
@@ -54,11 +66,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of our figures beside a rival's; *at_most* is what the ratio is to stay within, if that was promised."""
+    """One of our figures beside a rival's; *at_most* and *at_least* are what was promised of the ratio, if anything."""
 
     ours: Figure
     rival: Figure
     at_most: float | None = None
+    at_least: float | None = None
 
     @property
     def ratio(self) -> Figure:
@@ -69,9 +82,19 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Whether the promise is met."""
-        if self.at_most is None:
+        if self.at_most is None and self.at_least is None:
             return ""
-        return "met" if self.ratio.median <= self.at_most else "MISSED"
+        ratio = self.ratio.median
+        missed = (self.at_most is not None and ratio > self.at_most) or (
+            self.at_least is not None and ratio < self.at_least
+        )
+        return "MISSED" if missed else "met"
+
+    @property
+    def target(self) -> str:
+        """The promise, as the table says it."""
+        bounds = (("<=", self.at_most), (">=", self.at_least))
+        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
 
 @dataclass
@@ -81,59 +104,72 @@ class Report:
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def compare(self, figures: Mapping[str, Figure], ours: str, rival: str, at_most: float | None = None) -> None:
+    def compare(
+        self,
+        figures: Mapping[str, Figure],
+        ours: str,
+        rival: str,
+        at_most: float | None = None,
+        at_least: float | None = None,
+    ) -> None:
         """Add a comparison of two of *figures*; one whose rival could not be had is left out."""
         if rival in figures:
-            self.comparisons.append(Comparison(figures[ours], figures[rival], at_most))
+            self.comparisons.append(Comparison(figures[ours], figures[rival], at_most, at_least))
 
     def print(self) -> None:
         """Print the table, and what misses its target last."""
         row = "{:<50}{:>7} {:<13} {:<54}{:>7} {:<5}{:>6} {:<10}{:>8}  {}"
-        print(row.format("", "median", "half within", "beside", "median", "", "ratio", "half within", "at most", ""))
+        print(row.format("", "median", "half within", "beside", "median", "", "ratio", "half within", "target", ""))
         for each in self.comparisons:
-            at_most = "" if each.at_most is None else f"{each.at_most:g}"
             ours, rival, ratio = each.ours, each.rival, each.ratio
             cells = [ours.name, _number(ours.median), _between(ours), rival.name, _number(rival.median), rival.unit]
-            print(row.format(*cells, f"{ratio.median:.2f}", _between(ratio), at_most, each.verdict).rstrip())
+            print(row.format(*cells, _factor(ratio.median), _between(ratio), each.target, each.verdict).rstrip())
         for note in self.notes:
             print(f"- {note}")
 
     def write(self, path: Path) -> None:
         """Write all of it as JSON to *path*."""
-        found = {
-            "machine": machine(),
+        found: dict[str, object] = {
             "comparisons": [
                 {
                     "ours": _described(each.ours),
                     "rival": _described(each.rival),
-                    "ratio": round(each.ratio.median, 3),
-                    "ratio_half_within": [round(end, 3) for end in each.ratio.spread],
+                    "ratio": round(each.ratio.median, 6),
+                    "ratio_half_within": [round(end, 6) for end in each.ratio.spread],
                     "at_most": each.at_most,
+                    "at_least": each.at_least,
                     "verdict": each.verdict,
                 }
                 for each in self.comparisons
             ],
             "notes": self.notes,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=2) + "\n")
+        write_results(path, found)
 
 
-def repeated(code: str, **names: object) -> Contender:
+def write_results(path: Path, found: Mapping[str, object]) -> None:
+    """Write *found* and what this machine is as JSON to *path*."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine(), **found}, indent=2) + "\n")
+
+
+def repeated(code: str, *, timer: Timer = THREAD, **names: object) -> Contender:
     """Return a contender that runs *code*, which may use `key` and *names*, for each key."""
-    made: Contender = _compiled("def run(keys):", code, names)
+    made: Contender = _compiled("def run(keys):", code, timer, names)
     return made
 
 
-def awaited(run: Callable[[Coroutine[Any, Any, float]], float], code: str, **names: object) -> Contender:
+def awaited(
+    run: Callable[[Coroutine[Any, Any, float]], float], code: str, *, timer: Timer = THREAD, **names: object
+) -> Contender:
     """Return a contender like `repeated` for *code* that awaits; *run* runs a coroutine to its end."""
-    timed = _compiled("async def run(keys):", code, names)
+    timed = _compiled("async def run(keys):", code, timer, names)
     return lambda keys: run(timed(keys))
 
 
-def _compiled(head: str, code: str, names: Mapping[str, object]) -> Any:
+def _compiled(head: str, code: str, timer: Timer, names: Mapping[str, object]) -> Any:
     # Compiled as `timeit` does it: a call around the code would weigh as much as a hit.
-    scope: dict[str, Any] = {"_timer": time.thread_time, **names}
+    scope: dict[str, Any] = {"_timer": timer, **names}
     lines = [head, " _began = _timer()", " for key in keys:", f"  {code}", " return (_timer() - _began) / len(keys)"]
     exec("\n".join(lines), scope)
     return scope["run"]
@@ -181,9 +217,8 @@ def percentile(samples: Iterable[float], percent: float) -> float:
 
 def machine() -> dict[str, object]:
     """Describe what this runs on, and with what."""
-    packages = ("cachebox", "cachetools", "cashews", "dogpile.cache", "grpcio", "theine")
     versions = {}
-    for package in packages:
+    for package in (*_CACHES, *_CLIENTS):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -195,7 +230,22 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": versions,
+        "servers": {program: _server_version(program) for program in _SERVERS},
     }
+
+
+def machine_line() -> str:
+    """Return what `machine` says as one line."""
+    return ", ".join(f"{what} {found}" for what, found in machine().items())
+
+
+def _server_version(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        return "not installed"
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+\.\d+\S*", said.stdout + said.stderr)
+    return found[0] if found else "unknown"
 
 
 def _processor() -> str:
@@ -221,6 +271,10 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
 
 
+def _factor(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
 def _between(figure: Figure) -> str:
     low, high = figure.spread
-    return f"{_number(low)}..{_number(high)}" if figure.unit else f"{low:.2f}..{high:.2f}"
+    return f"{_number(low)}..{_number(high)}" if figure.unit else f"{_factor(low)}..{_factor(high)}"

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from measure import Comparison, Figure, Report, machine, percentile
+from measure import Comparison, Figure, Report, machine_line, percentile
 from relays import DEADLINE, Nats, Ours, RawTcp, RedisPubSub, RedisTracking, Relay, round_keys, started
 
 ROUNDS: Final = 11
@@ -118,7 +118,7 @@ def main() -> None:
             f"{RedisTracking.name}: from SET until a GET, asked without pause, returns the new value; "
             "with 1 peer only, as several that ask without pause would have all the cores"
         )
-    print(", ".join(f"{what} {found}" for what, found in machine().items()) + "\n")
+    print(machine_line() + "\n")
     report.print()
     if arguments.json:
         report.write(arguments.json)

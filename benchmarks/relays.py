@@ -92,6 +92,15 @@ class Relay(ABC):
     def flush(self, key: str) -> object:
         """Have the peers forget *key*."""
 
+    def count(self) -> None:
+        """Have the peers count anew."""
+        self.peers.ask("anew")
+
+    def counted(self, count: int) -> list[tuple[int, float]]:
+        """Wait until each peer has applied *count*, or none for DEADLINE; return how many it has, and when the last."""
+        answers: list[tuple[int, float]] = self.peers.ask("wait", count, DEADLINE)
+        return answers
+
     def fill(self, name: str, count: int) -> None:
         """Have each peer hold the keys of a round."""
         self.peers.ask("fill", name, count)
