@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import sys
 import time
@@ -20,8 +21,9 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Any, Final
 
+from measure import percentile, resting_collector
 from relays import CHANNEL, DEADLINE, round_keys
-from storm import wait_for_peers
+from storm import read_for, wait_for_peers
 
 from flushmesh import Flushed, Mesh
 from flushmesh.clock import clock
@@ -86,6 +88,8 @@ class OurListener(Listener):
         super().__init__(told=told)
         self.mesh = Mesh("bench", listen=roster, peers=[roster])
         self.cache = self.mesh.cache("c", on_flushed=self._note if told else None)
+        self.truncated = 0
+        logging.getLogger("flushmesh").addFilter(self._is_news)
         self.mesh.start()
         wait_for_peers(self.mesh, peers)
 
@@ -94,9 +98,23 @@ class OurListener(Listener):
         for key in keys:
             self.cache.get_or_load(key, object)
 
+    def read(self, seconds: float) -> dict[str, float]:
+        """Hit for *seconds*, and return how long a hit took, in nanoseconds, and how many there were."""
+        keys = round_keys("hot", 1_000)
+        self.fill(keys)
+        with resting_collector():
+            latencies = read_for(self.cache, keys, seconds)
+        percents = {f"p{percent:g}": percentile(latencies, percent) for percent in (50, 99, 99.9)}
+        return {**percents, "worst": max(latencies), "hits": len(latencies)}
+
     def count(self) -> int:
         """Return how many flushes have been applied."""
         return self.cache.info().flushes_applied
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        missed = "may have been missed" in record.msg
+        self.truncated += missed
+        return not missed
 
     def _note(self, flushed: Flushed) -> None:
         if flushed.key is not None:
@@ -215,6 +233,10 @@ def main() -> None:
                 _say("filled")
             case ["take", count, seconds]:
                 _say(listener.take(int(count), float(seconds)))
+            case ["read", seconds] if isinstance(listener, OurListener):
+                _say(listener.read(float(seconds)))
+            case ["truncated"] if isinstance(listener, OurListener):
+                _say(listener.truncated)
             case ["anew"]:
                 listener.count_anew()
                 _say("counting")

@@ -47,7 +47,10 @@ class Peers:
         command = [sys.executable, str(_PROGRAM), kind, address, str(count), "times" if told else "count"]
         self._processes = []
         for _ in range(count):
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            # A group of its own: an interrupt from the keyboard is for the benchmark, which then ends them all.
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+            )
             stack.callback(process.communicate)
             stack.callback(process.kill)
             self._processes.append(process)
@@ -161,7 +164,7 @@ class RedisPubSub(Relay):
 class RedisTracking(Relay):
     """The client-side caching of redis-py: a SET that another process polls its cached GET for."""
 
-    name = "redis-py client-side caching"
+    name = "redis-py client-side cache"
 
     def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
         import redis
@@ -214,6 +217,18 @@ class Nats(Relay):
             sent.append(clock())
             await self._publish(key)
         return sent
+
+    def publish_together(self, keys: Sequence[str], batch: int) -> None:
+        """Flush *keys* without a pause, writing every *batch*."""
+        self.runner.run(self._publish_together(keys, batch))
+
+    async def _publish_together(self, keys: Sequence[str], batch: int) -> None:
+        publish = self.nats.publish
+        for number, key in enumerate(keys, 1):
+            await publish(CHANNEL, key.encode())
+            if number % batch == 0:
+                await asyncio.sleep(0)
+        await self.nats.flush()
 
     async def _publish(self, key: str) -> None:
         await self.nats.publish(CHANNEL, key.encode())
