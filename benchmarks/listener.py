@@ -129,7 +129,7 @@ class TrackingListener(Listener):
         from redis.cache import CacheConfig
         from redis.connection import CacheProxyConnection
 
-        # redis-py asks for a Redis 7.4 here, in order to tell it from other products; the commands are in 6.0 already.
+        # redis-py asks for a Redis 7.4 here, "to maximize compatibility"; the commands it uses are in 6.0 already.
         CacheProxyConnection.MIN_ALLOWED_VERSION = "6.0.0"
         super().__init__(told=told)
         self._redis: Any = redis.Redis(port=port, protocol=3, cache_config=CacheConfig())

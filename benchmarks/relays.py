@@ -45,18 +45,18 @@ class Peers:
 
     def __init__(self, stack: ExitStack, kind: str, address: str, count: int, *, told: bool) -> None:
         command = [sys.executable, str(_PROGRAM), kind, address, str(count), "times" if told else "count"]
-        self._processes = []
+        self._programs = []
         for _ in range(count):
             # A group of its own: an interrupt from the keyboard is for the benchmark, which then ends them all.
-            process = subprocess.Popen(
+            program = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
             )
-            stack.callback(process.communicate)
-            stack.callback(process.kill)
-            self._processes.append(process)
+            stack.callback(program.communicate)
+            stack.callback(program.kill)
+            self._programs.append(program)
 
     def __len__(self) -> int:
-        return len(self._processes)
+        return len(self._programs)
 
     def ask(self, *command: object) -> list[Any]:
         """Have each do *command*, at the same time; return what they answer."""
@@ -65,18 +65,18 @@ class Peers:
 
     def tell(self, *command: object) -> None:
         """Have each begin with *command*; `answers` is to follow."""
-        for process in self._processes:
-            assert process.stdin is not None
-            print(*command, file=process.stdin, flush=True)
+        for program in self._programs:
+            assert program.stdin is not None
+            print(*command, file=program.stdin, flush=True)
 
     def answers(self) -> list[Any]:
         """Wait for what each answers next."""
-        return [self._answer(process) for process in self._processes]
+        return [self._answer(program) for program in self._programs]
 
     @staticmethod
-    def _answer(process: subprocess.Popen[str]) -> Any:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+    def _answer(program: subprocess.Popen[str]) -> Any:
+        assert program.stdout is not None
+        line = program.stdout.readline()
         if not line:
             raise SystemExit("a listening process has ended")
         return json.loads(line)
