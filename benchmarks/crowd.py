@@ -123,7 +123,7 @@ def be_a_node(roster: str, peers: int) -> None:
                 usage = resource.getrusage(resource.RUSAGE_SELF)
                 _say(usage.ru_utime + usage.ru_stime)
             case "memory":
-                _say(_own_memory())
+                _say(own_memory())
             case "flush":
                 at = clock()
                 cache.flush("k")
@@ -139,7 +139,7 @@ def _say(value: object) -> None:
     print(json.dumps(value), flush=True)
 
 
-def _own_memory() -> int:
+def own_memory() -> int:
     """Return the bytes that only this process holds."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))

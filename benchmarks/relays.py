@@ -1,0 +1,281 @@
+"""
+Relays: what carries a flush from one process to the others; ours, and its rivals.
+
+A relay is the writer's side, in the process of the benchmark, with its peers: processes that
+run `listener`, each for this one relay.  They live as long as the relay and are blocked while
+it is another's turn.  Servers are started on loopback, with nothing else to do.
+
+Times are read off `flushmesh.clock.clock`, which all processes of a machine share: a
+difference between two processes is exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from servers import UnavailableError, nats_server, redis_server
+from storm import wait_for_peers
+from visibility import free_range
+
+from flushmesh import Mesh
+from flushmesh.clock import clock
+
+CHANNEL: Final = "flushes"
+DEADLINE: Final = 5.0
+_PROGRAM: Final = Path(__file__).with_name("listener.py")
+
+
+def round_keys(name: str, count: int) -> list[str]:
+    """Return the keys of one round; no two rounds share any, so that what comes too late is not taken for another."""
+    return [f"user:{name}:{index}" for index in range(count)]
+
+
+class Peers:
+    """The listening processes of one relay; *count* is how many, and *told* whether each flush is noted."""
+
+    def __init__(self, stack: ExitStack, kind: str, address: str, count: int, *, told: bool) -> None:
+        command = [sys.executable, str(_PROGRAM), kind, address, str(count), "times" if told else "count"]
+        self._programs = []
+        for _ in range(count):
+            # A group of its own: an interrupt from the keyboard is for the benchmark, which then ends them all.
+            program = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+            )
+            stack.callback(program.communicate)
+            stack.callback(program.kill)
+            self._programs.append(program)
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def ask(self, *command: object) -> list[Any]:
+        """Have each do *command*, at the same time; return what they answer."""
+        self.tell(*command)
+        return self.answers()
+
+    def tell(self, *command: object) -> None:
+        """Have each begin with *command*; `answers` is to follow."""
+        for program in self._programs:
+            assert program.stdin is not None
+            print(*command, file=program.stdin, flush=True)
+
+    def answers(self) -> list[Any]:
+        """Wait for what each answers next."""
+        return [self._answer(program) for program in self._programs]
+
+    @staticmethod
+    def _answer(program: subprocess.Popen[str]) -> Any:
+        assert program.stdout is not None
+        line = program.stdout.readline()
+        if not line:
+            raise SystemExit("a listening process has ended")
+        return json.loads(line)
+
+
+class Relay(ABC):
+    """What the writer does; each subclass starts what it needs, on *stack*, and waits until all *peers* listen."""
+
+    name: str
+    peers: Peers
+
+    @abstractmethod
+    def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None: ...
+
+    @abstractmethod
+    def flush(self, key: str) -> object:
+        """Have the peers forget *key*."""
+
+    def count(self) -> None:
+        """Have the peers count anew."""
+        self.peers.ask("anew")
+
+    def counted(self, count: int) -> list[tuple[int, float]]:
+        """Wait until each peer has applied *count*, or none for DEADLINE; return how many it has, and when the last."""
+        answers: list[tuple[int, float]] = self.peers.ask("wait", count, DEADLINE)
+        return answers
+
+    def fill(self, name: str, count: int) -> None:
+        """Have each peer hold the keys of a round."""
+        self.peers.ask("fill", name, count)
+
+    def send(self, keys: Sequence[str], gap: float) -> list[float]:
+        """Flush *keys*, one every *gap* seconds, and return when each call began."""
+        sent = []
+        began = clock()
+        for number, key in enumerate(keys):
+            _sleep_until(began + number * gap)
+            sent.append(clock())
+            self.flush(key)
+        return sent
+
+    def applied(self, count: int) -> list[dict[str, float]]:
+        """Return when each of *count* keys was gone, peer by peer; what has not come after DEADLINE is left out."""
+        answers: list[dict[str, float]] = self.peers.ask("take", count, DEADLINE)
+        return answers
+
+
+class Ours(Relay):
+    """This library: every peer is a node, and so is the writer."""
+
+    name = "flushmesh"
+
+    def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
+        roster = free_range(peers + 1)
+        self.peers = Peers(stack, "flushmesh", roster, peers, told=told)
+        self.mesh = stack.enter_context(Mesh("bench", listen=roster, peers=[roster]))
+        self.cache = self.mesh.cache("c")
+        wait_for_peers(self.mesh, peers)
+        self.peers.answers()
+        self.flush = self.cache.flush  # type: ignore[method-assign]
+
+    def flush(self, key: str) -> object:
+        """Have the peers forget *key*."""
+        return self.cache.flush(key)
+
+
+class RedisPubSub(Relay):
+    """A message on a Redis channel for each flush; redis-py with hiredis, a thread that listens."""
+
+    name = "Redis pub/sub"
+
+    def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
+        import redis
+
+        self.port = stack.enter_context(redis_server())
+        self.redis = stack.enter_context(redis.Redis(port=self.port))
+        self.peers = Peers(stack, "redis", str(self.port), peers, told=told)
+        self.peers.answers()
+
+    def flush(self, key: str) -> object:
+        """Publish *key*."""
+        return self.redis.publish(CHANNEL, key)
+
+
+class RedisTracking(Relay):
+    """The client-side caching of redis-py: a SET that another process polls its cached GET for."""
+
+    name = "redis-py client-side cache"
+
+    def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
+        import redis
+
+        port = stack.enter_context(redis_server())
+        self.redis = stack.enter_context(redis.Redis(port=port))
+        self.peers = Peers(stack, "tracking", str(port), peers, told=told)
+        self.peers.answers()
+
+    def flush(self, key: str) -> object:
+        """Set *key*."""
+        return self.redis.set(key, "new")
+
+    def fill(self, name: str, count: int) -> None:
+        """Set the keys of a round to what each peer then holds."""
+        self.redis.flushall()
+        self.redis.mset(dict.fromkeys(round_keys(name, count), "old"))
+        super().fill(name, count)
+
+
+class Nats(Relay):
+    """A message on a NATS subject for each flush; nats-py on both sides, in loops that have nothing else to do."""
+
+    name = "NATS"
+
+    def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
+        import nats
+
+        port = stack.enter_context(nats_server())
+        self.runner = stack.enter_context(asyncio.Runner())
+        self.nats = self.runner.run(nats.connect(f"nats://127.0.0.1:{port}"))
+        stack.callback(lambda: self.runner.run(self.nats.close()))
+        self.peers = Peers(stack, "nats", str(port), peers, told=told)
+        self.peers.answers()
+
+    def flush(self, key: str) -> object:
+        """Publish *key*."""
+        return self.runner.run(self._publish(key))
+
+    def send(self, keys: Sequence[str], gap: float) -> list[float]:
+        """Flush *keys* from inside the loop."""
+        return self.runner.run(self._send(keys, gap))
+
+    async def _send(self, keys: Sequence[str], gap: float) -> list[float]:
+        sent = []
+        began = clock()
+        for number, key in enumerate(keys):
+            # Blocking: a loop's own timers are a millisecond coarse, and nothing else runs in this one.
+            _sleep_until(began + number * gap)
+            sent.append(clock())
+            await self._publish(key)
+        return sent
+
+    def publish_together(self, keys: Sequence[str], batch: int) -> None:
+        """Flush *keys* without a pause, writing every *batch*."""
+        self.runner.run(self._publish_together(keys, batch))
+
+    async def _publish_together(self, keys: Sequence[str], batch: int) -> None:
+        publish = self.nats.publish
+        for number, key in enumerate(keys, 1):
+            await publish(CHANNEL, key.encode())
+            if number % batch == 0:
+                await asyncio.sleep(0)
+        await self.nats.flush()
+
+    async def _publish(self, key: str) -> None:
+        await self.nats.publish(CHANNEL, key.encode())
+        # One step of the loop is what its flusher takes to write; `nats.flush` would wait for an answer.
+        await asyncio.sleep(0)
+
+
+class RawTcp(Relay):
+    """The floor: a line on a TCP connection to each peer in turn, a thread that is blocked in `recv` there."""
+
+    name = "raw TCP"
+
+    def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.settimeout(DEADLINE)
+        self.peers = Peers(stack, "tcp", str(server.getsockname()[1]), peers, told=told)
+        self._connections = []
+        for _ in range(peers):
+            connection = stack.enter_context(server.accept()[0])
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connections.append(connection)
+        self.peers.answers()
+
+    def flush(self, key: str) -> object:
+        """Send *key*."""
+        line = f"{key}\n".encode()
+        for connection in self._connections:
+            connection.sendall(line)
+        return None
+
+
+@contextmanager
+def started(
+    kinds: Sequence[type[Relay]], peers: int, missing: list[str], *, told: bool = True
+) -> Iterator[list[Relay]]:
+    """Yield a relay of each of *kinds* to *peers* processes; note which cannot be had in *missing*."""
+    with ExitStack() as stack:
+        relays: list[Relay] = []
+        for kind in kinds:
+            try:
+                relays.append(kind(stack, peers, told=told))
+            except (ImportError, UnavailableError) as error:
+                missing.append(f"{kind.name} is not beside the others: {error}")
+        yield relays
+
+
+def _sleep_until(due: float) -> None:
+    early = due - clock()
+    if early > 0:
+        time.sleep(early)

@@ -1,0 +1,211 @@
+"""
+How many flushes a second one writer gets to its peers, beside what else could tell them.
+
+    make bench ONLY=throughput
+    .venv/bin/python benchmarks/throughput.py [--peers 1 3 7] [--rounds 5] [--json FILE]
+
+*Sustained*: from the first call until the last peer has applied the last flush, all of them
+counted there.  The keys are none that a peer holds.  Our writer lets no peer fall behind further
+than its journal reaches: of its chunks of CHUNK flushes it waits for the one before the last.
+Redis is told by one PUBLISH after the other, and by pipelines; NATS by publishes between which
+its loop writes now and then; of the sizes tried, the best is shown.  More is better here.
+
+*Burst*: BURST flushes as fast as the writer can call, who waits for nobody, while its one peer reads
+what it holds.  What the peer cannot keep up with leaves the journal: it is told so, and lets
+everything it holds run out instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from crowd import own_memory
+from measure import Comparison, Figure, Report, machine_line
+from relays import CHANNEL, Nats, Ours, RedisPubSub, Relay, started
+from storm import FLUSHED
+
+from flushmesh import Receipt
+from flushmesh.clock import clock
+
+ROUNDS: Final = 5
+COUNT: Final = 40_000
+COUNT_ONE_BY_ONE: Final = 5_000
+CHUNK: Final = 10_000
+BURST: Final = 1_000_000
+BURST_DEADLINE: Final = 60.0
+READS: Final = 3
+READ_SECONDS: Final = 1.0
+BATCHES: Final = (100, 1_000)
+
+ONE_BY_ONE: Final = "Redis PUBLISH, one by one"
+PIPELINED: Final = "Redis PUBLISH, pipelined"
+
+# What the ratio is to be at least, by number of peers and rival.
+TARGETS: Final[Mapping[tuple[int, str], float]] = {(3, ONE_BY_ONE): 3.0, (3, PIPELINED): 1.0, (1, PIPELINED): 2.0}
+
+# Sends so many flushes; whoever calls it waits for the peers.
+Send = Callable[[int], object]
+
+# What a peer tells of its hits: how long one took, in nanoseconds, and how many there were.
+Reading = Mapping[str, float]
+
+
+def sustained(peers: int, rounds: int, report: Report) -> None:
+    """Let the writers take turns with *peers* peers, and compare ours with each of the others."""
+    rates: dict[str, list[float]] = {}
+    with started([Ours, RedisPubSub, Nats], peers, report.notes, told=False) as relays:
+        senders = [(name, relay, send) for relay in relays for name, send in senders_of(relay).items()]
+        for number in range(rounds + 1):
+            for name, relay, send in senders:
+                count = COUNT_ONE_BY_ONE if name == ONE_BY_ONE else COUNT
+                rate, applied = run(relay, send, count)
+                if number:  # The first warms up.
+                    rates.setdefault(name, []).append(rate)
+                if applied < count:
+                    report.notes.append(f"{name}, {peers} peers: of {count:,} flushes {applied:,} were applied")
+        truncated = sum(relays[0].peers.ask("truncated"))
+    if truncated:
+        report.notes.append(f"Our journal no longer reached back far enough {truncated} times with {peers} peers")
+    compare(peers, rates, report)
+
+
+def senders_of(relay: Relay) -> dict[str, Send]:
+    """Return what sends flushes over *relay*, by name; those that differ in the size of a batch, with it."""
+    match relay:
+        case Ours():
+            return {relay.name: partial(flush_all, relay)}
+        case RedisPubSub():
+            pipelined = {f"{PIPELINED} by {batch}": partial(publish_pipelined, relay, batch) for batch in BATCHES}
+            return {ONE_BY_ONE: partial(publish_one_by_one, relay), **pipelined}
+        case Nats():
+            return {f"{relay.name}, written every {batch}": partial(publish_to_nats, relay, batch) for batch in BATCHES}
+    raise TypeError(relay)
+
+
+def run(relay: Relay, send: Send, count: int) -> tuple[float, int]:
+    """Return the flushes a second, and how many of *count* were applied where it was fewest."""
+    relay.count()
+    began = clock()
+    send(count)
+    counted = relay.counted(count)
+    fewest = min(applied for applied, _ in counted)
+    return fewest / (max(at for _, at in counted) - began), fewest
+
+
+def flush_all(relay: Ours, count: int) -> None:
+    """Flush *count* keys, a chunk ahead of what has been acknowledged."""
+    flush, ends = relay.cache.flush, list[Receipt]()
+    for _ in range(count // CHUNK):
+        for key in islice(FLUSHED, CHUNK - 1):
+            flush(key)
+        ends.append(flush(FLUSHED[-1]))
+        if len(ends) > 1:
+            ends[-2].wait(timeout=BURST_DEADLINE)
+
+
+def publish_one_by_one(relay: RedisPubSub, count: int) -> None:
+    """Publish *count* keys, each once the one before it has been answered."""
+    publish = relay.flush
+    for number in range(count):
+        publish(FLUSHED[number % len(FLUSHED)])
+
+
+def publish_pipelined(relay: RedisPubSub, batch: int, count: int) -> None:
+    """Publish *count* keys, *batch* in a pipeline."""
+    for begin in range(0, count, batch):
+        with relay.redis.pipeline(transaction=False) as pipeline:
+            for number in range(begin, begin + batch):
+                pipeline.publish(CHANNEL, FLUSHED[number % len(FLUSHED)])
+            pipeline.execute()
+
+
+def publish_to_nats(relay: Nats, batch: int, count: int) -> None:
+    """Publish *count* keys, *batch* between two writes."""
+    keys = [FLUSHED[number % len(FLUSHED)] for number in range(count)]
+    relay.publish_together(keys, batch)
+
+
+def compare(peers: int, rates: Mapping[str, list[float]], report: Report) -> None:
+    """Add our rate beside that of each of the others at its best."""
+    reach = "1 peer" if peers == 1 else f"{peers} peers"
+    figures = {
+        name: Figure(f"{name}, sustained, {reach}", [rate / 1e3 for rate in taken], "k/s")
+        for name, taken in rates.items()
+    }
+    ours = figures.pop(Ours.name)
+    for rival in (ONE_BY_ONE, PIPELINED, Nats.name):
+        if tried := [figure for name, figure in figures.items() if name.startswith(rival)]:
+            best = max(tried, key=lambda figure: figure.median)
+            report.comparisons.append(Comparison(ours, best, at_least=TARGETS.get((peers, rival))))
+
+
+def burst(report: Report) -> None:
+    """Flush without waiting for anybody, and tell what became of it and of the hits of the peer meanwhile."""
+    with started([Ours], 1, report.notes, told=False) as (relay,):
+        assert isinstance(relay, Ours)
+        quiet = [relay.peers.ask("read", READ_SECONDS)[0] for _ in range(READS)]
+        relay.count()
+        for _ in range(READS):
+            relay.peers.tell("read", READ_SECONDS)
+        time.sleep(0.1)
+        memory, began = own_memory(), clock()
+        flush = relay.cache.flush
+        for _ in range(BURST // len(FLUSHED)):
+            for key in FLUSHED:
+                receipt = flush(key)
+        called, grown = clock(), own_memory() - memory
+        delivery = receipt.wait(timeout=BURST_DEADLINE)
+        done = clock()
+        busy = [relay.peers.answers()[0] for _ in range(READS)]
+        ((applied, _),) = relay.counted(BURST)
+        (truncated,) = relay.peers.ask("truncated")
+    report.notes.append(
+        f"Burst: {BURST:,} flushes were called in {called - began:.1f} s; after {done - began:.1f} s the peer "
+        f"{'had nothing left to apply' if delivery.acknowledged else 'was still not done'}.  {applied:,} were applied "
+        f"one by one there, and {truncated} times the journal no longer reached back to what was missing.  "
+        f"The writer's memory grew by {grown / 2**20:.1f} MB"
+    )
+    compare_hits(busy, quiet, called - began, report)
+
+
+def compare_hits(busy: Sequence[Reading], quiet: Sequence[Reading], seconds: float, report: Report) -> None:
+    """Add the latency of hits in a burst of so many *seconds* beside the quiet one."""
+    for percent in ("p50", "p99", "p99.9", "worst"):
+        during, before = ([reading[percent] / 1e3 for reading in readings] for readings in (busy, quiet))
+        ours = Figure(f"{percent} of a hit, in the burst", during, "µs")
+        report.comparisons.append(Comparison(ours, Figure(f"{percent} of a hit, quiet", before, "µs")))
+    hits = [sum(reading["hits"] for reading in readings) for readings in (busy, quiet)]
+    report.notes.append(
+        f"Hits in the burst: {hits[0]:,.0f} in {READS * READ_SECONDS:g} s, of which the burst lasted {seconds:.1f} s; "
+        f"quiet, {hits[1]:,.0f}"
+    )
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser.add_argument("--peers", type=int, nargs="+", default=[1, 3, 7])
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="about twenty seconds each")
+    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    arguments = parser.parse_args()
+    report = Report()
+    burst(report)  # Before anything else has left memory behind that it could use.
+    for peers in arguments.peers:
+        sustained(peers, arguments.rounds, report)
+    report.notes.append(
+        f"Sustained: {arguments.rounds} rounds of {COUNT:,} flushes for each, {COUNT_ONE_BY_ONE:,} one by one"
+    )
+    print(machine_line() + "\n")
+    report.print()
+    if arguments.json:
+        report.write(arguments.json)
+
+
+if __name__ == "__main__":
+    main()
