@@ -300,7 +300,8 @@ class Mesh:
         self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
     ) -> Receipt:
         """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
-        self.ensure_started()
+        if self._life.driver is None:
+            self._life.start()
         node, driver = self._node, self._life.driver
         if node is None or driver is None:
             raise MeshClosed(self.options.mesh) if self._life.closed else Isolated()

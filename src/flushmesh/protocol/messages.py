@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 PROTOCOL_VERSION: Final = 1
 
@@ -52,9 +52,12 @@ def _is_loopback(address: str) -> bool:
     return address.startswith(("127.", "[::1]:", "localhost:"))
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Forget a key, all keys with a tag, or a whole cache if neither is given."""
+class Flush(NamedTuple):
+    """
+    Forget a key, all keys with a tag, or a whole cache if neither is given.
+
+    The one message of which there are millions: a tuple takes half the time to make.
+    """
 
     cache: str
     key: str | None = None
