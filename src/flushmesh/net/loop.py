@@ -1,8 +1,10 @@
 """
 Loop: the event loop of a mesh's thread.
 
+It is uvloop's, whose rounds are shorter than asyncio's: every message takes several.
+
 Looking up a name is a blocking call that a silent DNS server holds up for half a minute.
-asyncio has its executor make it, and an executor is waited for: by whoever closes the
+Loops have a pool of threads make it, and a pool is waited for: by whoever closes the
 loop, by the interpreter at its end, and by every other name that is looked up meanwhile.
 Here each question that is open has a daemon thread of its own, for which nobody waits.
 """
@@ -17,10 +19,12 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
+import uvloop
 
-class Loop(asyncio.SelectorEventLoop):
+
+class Loop(uvloop.Loop):
     """
-    A plain event loop, whatever policy the application has set.
+    The same event loop, whatever policy the application has set.
 
     However often a question is asked while it is open, it costs one thread.
     """
