@@ -23,7 +23,9 @@ from typing import Any, Final
 
 from measure import percentile, resting_collector
 from relays import CHANNEL, DEADLINE, round_keys
-from storm import read_for, wait_for_peers
+from remote import admit_old_server, caching_client
+from rivals import needed
+from storm import flush_behind, read_for, wait_for_peers
 
 from flushmesh import Flushed, Mesh
 from flushmesh.clock import clock
@@ -125,14 +127,10 @@ class TrackingListener(Listener):
     """Polls the cached value of one key after the other, without pause, until each is the new one."""
 
     def __init__(self, port: int, *, told: bool) -> None:
-        import redis
-        from redis.cache import CacheConfig
-        from redis.connection import CacheProxyConnection
-
-        # redis-py asks for a Redis 7.4 here, "to maximize compatibility"; the commands it uses are in 6.0 already.
-        CacheProxyConnection.MIN_ALLOWED_VERSION = "6.0.0"
+        redis = needed("redis")
         super().__init__(told=told)
-        self._redis: Any = redis.Redis(port=port, protocol=3, cache_config=CacheConfig())
+        admit_old_server(redis, redis.Redis(port=port).info("server")["redis_version"], [])
+        self._redis = caching_client(redis, port)
         self._redis.ping()
         self._keys: list[str] = []
         self._filled = Event()
@@ -159,9 +157,7 @@ class TrackingListener(Listener):
 
 def listen_to_redis(port: int, forget: Callable[[str], None]) -> None:
     """Subscribe, and forget what is published, on a thread."""
-    import redis
-
-    connection: Any = redis.Redis(port=port, socket_timeout=None)
+    connection = needed("redis").Redis(port=port, socket_timeout=None)
     pubsub = connection.pubsub()
     pubsub.subscribe(CHANNEL)
     messages = pubsub.listen()
@@ -183,7 +179,7 @@ def listen_to_nats(port: int, forget: Callable[[str], None]) -> None:
 
 
 async def _listen_to_nats(port: int, forget: Callable[[str], None], subscribed: Event) -> None:
-    import nats
+    nats = needed("nats")
 
     async def on_message(message: Any) -> None:
         forget(message.data.decode())
@@ -235,6 +231,9 @@ def main() -> None:
                 _say(listener.take(int(count), float(seconds)))
             case ["read", seconds] if isinstance(listener, OurListener):
                 _say(listener.read(float(seconds)))
+            case ["flush", count] if isinstance(listener, OurListener):
+                flush_behind(listener.cache, int(count))
+                _say("flushed")
             case ["truncated"] if isinstance(listener, OurListener):
                 _say(listener.truncated)
             case ["anew"]:

@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from rivals import needed
 from servers import UnavailableError, nats_server, redis_server
 from storm import wait_for_peers
 from visibility import free_range
@@ -149,8 +150,7 @@ class RedisPubSub(Relay):
     name = "Redis pub/sub"
 
     def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
-        import redis
-
+        redis = needed("redis")
         self.port = stack.enter_context(redis_server())
         self.redis = stack.enter_context(redis.Redis(port=self.port))
         self.peers = Peers(stack, "redis", str(self.port), peers, told=told)
@@ -167,8 +167,7 @@ class RedisTracking(Relay):
     name = "redis-py client-side cache"
 
     def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
-        import redis
-
+        redis = needed("redis")
         port = stack.enter_context(redis_server())
         self.redis = stack.enter_context(redis.Redis(port=port))
         self.peers = Peers(stack, "tracking", str(port), peers, told=told)
@@ -191,8 +190,7 @@ class Nats(Relay):
     name = "NATS"
 
     def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
-        import nats
-
+        nats = needed("nats")
         port = stack.enter_context(nats_server())
         self.runner = stack.enter_context(asyncio.Runner())
         self.nats = self.runner.run(nats.connect(f"nats://127.0.0.1:{port}"))

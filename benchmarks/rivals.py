@@ -99,10 +99,15 @@ def async_decorated(load: Callable[[int], Any], missing: list[str], size: int) -
     return {"cashews, memory": cache(ttl=TTL, key="user:{user_id}")(load)}
 
 
+def needed(module: str) -> Any:
+    """Import *module*, which the extra `bench` installs; raise ImportError if it cannot be had."""
+    return import_module(module)
+
+
 def optional(module: str, missing: list[str]) -> Any:
     """Import *module* if it can be had; note in *missing* if not."""
     try:
-        return import_module(module)
+        return needed(module)
     except ImportError as error:
         missing.append(f"{module} is not beside the others: {error}")
         return None

@@ -15,7 +15,7 @@ from typing import Final
 
 from measure import Figure, Report, percentile, resting_collector
 
-from flushmesh import Cache, Mesh
+from flushmesh import Cache, Mesh, Receipt
 
 RATE: Final = 100_000
 SECONDS: Final = 1.0
@@ -102,6 +102,18 @@ def flood(cache: Cache[object]) -> int:
             cache.flush(FLUSHED[number % len(FLUSHED)])
         flushed += 100
     return flushed
+
+
+def flush_behind(cache: Cache[object], count: int) -> None:
+    """Flush *count* keys, at most a chunk ahead of what every peer has acknowledged, and wait for the last."""
+    flush, ends = cache.flush, list[Receipt]()
+    for _ in range(count // len(FLUSHED)):
+        for key in FLUSHED:
+            receipt = flush(key)
+        ends.append(receipt)
+        if len(ends) > 1:
+            ends[-2].wait(timeout=DEADLINE)
+    receipt.wait(timeout=DEADLINE)
 
 
 def main() -> None:

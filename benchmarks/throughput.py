@@ -6,9 +6,12 @@ How many flushes a second one writer gets to its peers, beside what else could t
 
 *Sustained*: from the first call until the last peer has applied the last flush, all of them
 counted there.  The keys are none that a peer holds.  Our writer lets no peer fall behind further
-than its journal reaches: of its chunks of CHUNK flushes it waits for the one before the last.
+than its journal reaches: of its chunks of 10,000 flushes it waits for the one before the last.
 Redis is told by one PUBLISH after the other, and by pipelines; NATS by publishes between which
 its loop writes now and then; of the sizes tried, the best is shown.  More is better here.
+
+*Many writers*: WRITERS nodes that all flush at once, beside one of them alone; flushes of all together, each of which
+every other node applies.
 
 *Burst*: BURST flushes as fast as the writer can call, who waits for nobody, while its one peer reads
 what it holds.  What the peer cannot keep up with leaves the journal: it is told so, and lets
@@ -21,22 +24,20 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from crowd import own_memory
 from measure import Comparison, Figure, Report, machine_line
 from relays import CHANNEL, Nats, Ours, RedisPubSub, Relay, started
-from storm import FLUSHED
+from storm import FLUSHED, flush_behind
 
-from flushmesh import Receipt
 from flushmesh.clock import clock
 
 ROUNDS: Final = 5
 COUNT: Final = 40_000
 COUNT_ONE_BY_ONE: Final = 5_000
-CHUNK: Final = 10_000
+WRITERS: Final = 4
 BURST: Final = 1_000_000
 BURST_DEADLINE: Final = 60.0
 READS: Final = 3
@@ -79,7 +80,7 @@ def senders_of(relay: Relay) -> dict[str, Send]:
     """Return what sends flushes over *relay*, by name; those that differ in the size of a batch, with it."""
     match relay:
         case Ours():
-            return {relay.name: partial(flush_all, relay)}
+            return {relay.name: partial(flush_behind, relay.cache)}
         case RedisPubSub():
             pipelined = {f"{PIPELINED} by {batch}": partial(publish_pipelined, relay, batch) for batch in BATCHES}
             return {ONE_BY_ONE: partial(publish_one_by_one, relay), **pipelined}
@@ -96,17 +97,6 @@ def run(relay: Relay, send: Send, count: int) -> tuple[float, int]:
     counted = relay.counted(count)
     fewest = min(applied for applied, _ in counted)
     return fewest / (max(at for _, at in counted) - began), fewest
-
-
-def flush_all(relay: Ours, count: int) -> None:
-    """Flush *count* keys, a chunk ahead of what has been acknowledged."""
-    flush, ends = relay.cache.flush, list[Receipt]()
-    for _ in range(count // CHUNK):
-        for key in islice(FLUSHED, CHUNK - 1):
-            flush(key)
-        ends.append(flush(FLUSHED[-1]))
-        if len(ends) > 1:
-            ends[-2].wait(timeout=BURST_DEADLINE)
 
 
 def publish_one_by_one(relay: RedisPubSub, count: int) -> None:
@@ -143,6 +133,27 @@ def compare(peers: int, rates: Mapping[str, list[float]], report: Report) -> Non
         if tried := [figure for name, figure in figures.items() if name.startswith(rival)]:
             best = max(tried, key=lambda figure: figure.median)
             report.comparisons.append(Comparison(ours, best, at_least=TARGETS.get((peers, rival))))
+
+
+def many_writers(rounds: int, report: Report) -> None:
+    """Compare the flushes a second of WRITERS nodes, all writing, with those of one of them alone."""
+    alone: list[float] = []
+    together: list[float] = []
+    with started([Ours], WRITERS - 1, report.notes, told=False) as (relay,):
+        assert isinstance(relay, Ours)
+        for number in range(rounds + 1):
+            began = clock()
+            flush_behind(relay.cache, COUNT)
+            between = clock()
+            relay.peers.tell("flush", COUNT)
+            flush_behind(relay.cache, COUNT)
+            relay.peers.answers()
+            ended = clock()
+            if number:  # The first warms up.
+                alone.append(COUNT / (between - began) / 1e3)
+                together.append(WRITERS * COUNT / (ended - between) / 1e3)
+    ours = Figure(f"flushmesh, {WRITERS} nodes, all write, of all together", together, "k/s")
+    report.comparisons.append(Comparison(ours, Figure(f"flushmesh, {WRITERS} nodes, one writes", alone, "k/s")))
 
 
 def burst(report: Report) -> None:
@@ -198,6 +209,7 @@ def main() -> None:
     burst(report)  # Before anything else has left memory behind that it could use.
     for peers in arguments.peers:
         sustained(peers, arguments.rounds, report)
+    many_writers(arguments.rounds, report)
     report.notes.append(
         f"Sustained: {arguments.rounds} rounds of {COUNT:,} flushes for each, {COUNT_ONE_BY_ONE:,} one by one"
     )

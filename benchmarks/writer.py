@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from measure import Figure, Report, machine_line, percentile
 from relays import CHANNEL, Ours, RedisPubSub, Relay, started
+from rivals import needed
 
 ROUNDS: Final = 5
 IN_A_LOOP: Final = ", in a loop"
@@ -81,9 +82,7 @@ def measure(peers: int, rounds: int, report: Report) -> None:
 
 def redis_turns(relay: RedisPubSub, runner: asyncio.Runner, stack: ExitStack) -> dict[str, tuple[Turn, Relay | None]]:
     """Return the turns of Redis: its PUBLISH to the subscribers of *relay*, and its SET, both also in a loop."""
-    from redis.asyncio import Redis
-
-    client = Redis(port=relay.port)
+    client = needed("redis.asyncio").Redis(port=relay.port)
     stack.callback(lambda: runner.run(client.aclose()))
     publish: Callable[[str], Awaitable[Any]] = partial(client.publish, CHANNEL)
     return {
