@@ -21,6 +21,8 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Any, Final
 
+import grpc
+import grpc.aio
 from measure import percentile, resting_collector
 from relays import CHANNEL, DEADLINE, round_keys
 from remote import admit_old_server, caching_client
@@ -29,6 +31,7 @@ from storm import flush_behind, read_for, wait_for_peers
 
 from flushmesh import Flushed, Mesh
 from flushmesh.clock import clock
+from flushmesh.net.loop import Loop
 
 _POLL: Final = 0.001
 
@@ -191,6 +194,22 @@ async def _listen_to_nats(port: int, forget: Callable[[str], None], subscribed: 
     await asyncio.Event().wait()
 
 
+def listen_to_grpc(port: int, forget: Callable[[str], None]) -> None:
+    """Open a stream, and forget what comes on it, in a loop on a thread."""
+    opened = Event()
+
+    async def listen() -> None:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream("/bench/Follow")()
+        await call.write(b"hello")
+        opened.set()
+        while isinstance(key := await call.read(), bytes):
+            forget(key.decode())
+
+    Thread(target=lambda: asyncio.Runner(loop_factory=Loop).run(listen()), daemon=True).start()
+    assert opened.wait(DEADLINE)
+
+
 def listen_to_tcp(port: int, forget: Callable[[str], None]) -> None:
     """Connect, and forget what is sent, line by line, on a thread."""
     connection = socket.create_connection(("127.0.0.1", port))
@@ -212,7 +231,7 @@ def listening(relay: str, address: str, peers: int, *, told: bool) -> Listener:
     if relay == "tracking":
         return TrackingListener(int(address), told=told)
     listener = Listener(told=told)
-    listen = {"redis": listen_to_redis, "nats": listen_to_nats, "tcp": listen_to_tcp}[relay]
+    listen = {"redis": listen_to_redis, "nats": listen_to_nats, "grpc": listen_to_grpc, "tcp": listen_to_tcp}[relay]
     listen(int(address), listener.forget)
     return listener
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from measure import Comparison, Figure, Report, machine_line, percentile
-from relays import DEADLINE, Nats, Ours, RawTcp, RedisPubSub, RedisTracking, Relay, round_keys, started
+from relays import DEADLINE, BareGrpc, Nats, Ours, RawTcp, RedisPubSub, RedisTracking, Relay, round_keys, started
 
 ROUNDS: Final = 11
 PERCENTS: Final = (50, 90, 99)
@@ -47,7 +47,7 @@ Rounds = dict[tuple[str, str], list[list[float]]]
 
 def measure(peers: int, rounds: int, report: Report) -> None:
     """Let the relays take turns with *peers* peers, and compare ours with each of the others."""
-    kinds: list[type[Relay]] = [Ours, RedisPubSub, Nats, RawTcp]
+    kinds: list[type[Relay]] = [Ours, RedisPubSub, Nats, BareGrpc, RawTcp]
     if peers == 1:
         kinds.insert(3, RedisTracking)
     taken: Rounds = {}

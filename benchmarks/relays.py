@@ -19,10 +19,13 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
+import grpc
 from rivals import needed
 from servers import UnavailableError, nats_server, redis_server
 from storm import wait_for_peers
@@ -30,6 +33,7 @@ from visibility import free_range
 
 from flushmesh import Mesh
 from flushmesh.clock import clock
+from flushmesh.net.loop import Loop
 
 CHANNEL: Final = "flushes"
 DEADLINE: Final = 5.0
@@ -232,6 +236,53 @@ class Nats(Relay):
         await self.nats.publish(CHANNEL, key.encode())
         # One step of the loop is what its flusher takes to write; `nats.flush` would wait for an answer.
         await asyncio.sleep(0)
+
+
+class BareGrpc(Relay):
+    """The floor of what carries ours: a gRPC stream to each peer, on the same event loop, and nothing else."""
+
+    name = "bare gRPC"
+
+    def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
+        self._queues: list[asyncio.Queue[bytes]] = []
+        listening: Future[int] = Future()
+        self._loop = Loop()
+        thread = Thread(target=lambda: asyncio.Runner(loop_factory=lambda: self._loop).run(self._serve(listening)))
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(lambda: self._loop.call_soon_threadsafe(self._stopping.set))
+        port = listening.result(DEADLINE)
+        self.peers = Peers(stack, "grpc", str(port), peers, told=told)
+        self.peers.answers()
+        while len(self._queues) < peers:
+            time.sleep(0.01)
+
+    def flush(self, key: str) -> object:
+        """Write *key* to each stream."""
+        self._loop.call_soon_threadsafe(self._put, key.encode())
+        return None
+
+    def _put(self, key: bytes) -> None:
+        for queue in self._queues:
+            queue.put_nowait(key)
+
+    async def _serve(self, listening: Future[int]) -> None:
+        self._stopping = asyncio.Event()
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        follow: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._follow)
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("bench", {"Follow": follow})])
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        listening.set_result(port)
+        await self._stopping.wait()
+        await server.stop(0)
+
+    async def _follow(self, _requests: object, stream: Any) -> None:
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        await stream.read()
+        self._queues.append(queue)
+        while True:
+            await stream.write(await queue.get())
 
 
 class RawTcp(Relay):
