@@ -53,6 +53,7 @@ bench: .venv/bench  ## the benchmarks beside their rivals, into benchmarks/resul
 		$(BIN)/python benchmarks/$$each.py --json benchmarks/results/$$each.json $(ARGS) || exit; \
 	done
 	@$(BIN)/python benchmarks/charts.py
+	@$(BIN)/python benchmarks/tables.py
 
 .PHONY: lint
 lint: .venv/dev  ## ruff: style and format

@@ -237,8 +237,8 @@ def _draw_percentiles(axes: Any, row: float, percentiles: Mapping[int, float], *
 
 def draw_crowd(plot: Any, found: Mapping[str, Any]) -> Any:
     """Return a figure of what many nodes cost, one panel for each cost."""
-    rows = found["rows"]
-    nodes = [row["nodes"] for row in rows]
+    colours = {"flushmesh": OURS, "Redis pub/sub": RIVAL}
+    relays = {relay: [row for row in found["rows"] if row["relay"] == relay] for relay in colours}
     figure, panels = plot.subplots(1, 4, figsize=(WIDTH, 2.9), layout="constrained")
     costs = {
         "flush to the last, ms": ("to_last_median", 1e3),
@@ -247,16 +247,23 @@ def draw_crowd(plot: Any, found: Mapping[str, Any]) -> Any:
         "connected after, s": ("connected_seconds", 1.0),
     }
     for axes, (title, (cost, factor)) in zip(panels, costs.items(), strict=True):
-        heights = [row[cost] * factor for row in rows]
-        axes.plot(nodes, heights, color=OURS, marker="o", markersize=4)
-        for at, height in zip(nodes, heights, strict=True):
-            axes.annotate(short(height), (at, height), (-6, 4), textcoords="offset points", ha="center", fontsize=7)
+        highest = 0.0
+        for relay, rows in relays.items():
+            nodes, heights = [row["nodes"] for row in rows], [row[cost] * factor for row in rows]
+            axes.plot(nodes, heights, color=colours[relay], marker="o", markersize=4)
+            highest = max(highest, *heights, 0.0)
+            if relay == "flushmesh":
+                axes.set_xticks(nodes)
+                for at, height in zip(nodes, heights, strict=True):
+                    axes.annotate(
+                        short(height), (at, height), (-6, 4), textcoords="offset points", ha="center", fontsize=7
+                    )
         axes.set_title(title)
-        axes.set_xticks(nodes)
-        axes.set_xlabel("nodes")
-        axes.set_ylim(0.0, max(heights) * 1.2)
+        axes.set_xlabel("processes")
+        axes.set_ylim(0.0, highest * 1.2)
         axes.margins(x=0.15)
-    _finish(figure, "Nodes on one machine that all follow each other, medians", found)
+    title = "Processes on one machine that all tell each other; grey: subscribers of Redis pub/sub"
+    _finish(figure, title, found)
     return figure
 
 

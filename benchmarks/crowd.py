@@ -1,26 +1,32 @@
 """
-What it costs to be many: 2, 8, 16 and 32 nodes, each a process of its own, on this machine.
+What it costs to be many: 2, 8, 16 and 32 processes on this machine, each a node, or each a subscriber of Redis.
 
     make bench ONLY=crowd
     .venv/bin/python benchmarks/crowd.py [--nodes 2 8 16 32] [--json benchmarks/results/crowd.json]
 
-For each number of nodes: the seconds from the last start until everyone follows everyone, the
-memory of a process and of each peer in it, the processor time while nothing happens, and the
-time from a flush to its application on the last node.  All processes share the cores of this
-machine, so many nodes wait for each other here more than they would on machines of their own.
+For each number: the seconds from the last start until everyone follows everyone, or has
+subscribed; the memory of a process, and what of it each peer costs; the processor time of a process while
+nothing happens; and the time from a flush to its application in the last process.  All share the
+cores of this machine, so many wait for each other here more than they would on machines of their own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from itertools import product
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 from flushmesh import Flushed, Mesh
@@ -31,12 +37,15 @@ FLUSHES: Final = 50
 DEADLINE: Final = 60.0
 
 
-class Crowd:
-    """So many nodes, each in a process, that know each other by a roster."""
+OURS: Final = "flushmesh"
+REDIS: Final = "Redis pub/sub"
 
-    def __init__(self, nodes: int) -> None:
-        roster = f"127.0.0.1:{_free_ports(nodes)}"
-        command = [sys.executable, __file__, "--node", roster, str(nodes - 1)]
+
+class Crowd:
+    """So many processes that run this program with *arguments*, each a node or a subscriber."""
+
+    def __init__(self, nodes: int, arguments: Sequence[str]) -> None:
+        command = [sys.executable, __file__, *arguments]
         self.nodes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(nodes)]
         try:
             started = [self._answer(node) for node in self.nodes]
@@ -70,10 +79,25 @@ class Crowd:
         return json.loads(line)
 
 
-def cost(nodes: int) -> dict[str, float]:
-    """Start *nodes* nodes and return what they cost."""
-    crowd = Crowd(nodes)
-    try:
+@contextmanager
+def gathered(relay: str, nodes: int) -> Iterator[Crowd]:
+    """Yield *nodes* processes that *relay* connects; raise ImportError or UnavailableError if it cannot be had."""
+    with ExitStack() as stack:
+        if relay == OURS:
+            arguments = ["--node", f"127.0.0.1:{_free_ports(nodes)}", str(nodes - 1)]
+        else:
+            from servers import redis_server
+
+            import_module("redis")
+            arguments = ["--subscriber", str(stack.enter_context(redis_server()))]
+        crowd = Crowd(nodes, arguments)
+        stack.callback(crowd.close)
+        yield crowd
+
+
+def cost(relay: str, nodes: int) -> dict[str, Any]:
+    """Start *nodes* processes that *relay* connects, and return what they cost."""
+    with gathered(relay, nodes) as crowd:
         time.sleep(2.0)
         before, began = crowd.ask("busy"), clock()
         time.sleep(IDLE_SECONDS)
@@ -88,9 +112,8 @@ def cost(nodes: int) -> dict[str, float]:
                 applied = [at for at in crowd.ask("applied") if at is not None]
             reached.append(max(applied) - flushed_at)
             crowd.ask("forget")
-    finally:
-        crowd.close()
     return {
+        "relay": relay,
         "nodes": nodes,
         "connected_seconds": crowd.connected_after,
         "memory_bytes": statistics.median(memory),
@@ -101,7 +124,7 @@ def cost(nodes: int) -> dict[str, float]:
 
 
 def be_a_node(roster: str, peers: int) -> None:
-    """Be one node, and answer what is asked, line by line."""
+    """Be one node that follows *peers* others, and answer what is asked."""
     applied: list[float] = []
 
     def on_flushed(_flushed: Flushed) -> None:
@@ -117,6 +140,34 @@ def be_a_node(roster: str, peers: int) -> None:
             raise SystemExit("not everyone is followed")
         time.sleep(0.05)
     _say(clock())
+    _answer(lambda: cache.flush("k"), applied)
+
+
+def be_a_subscriber(port: int) -> None:
+    """Subscribe to a channel of Redis, note what others publish there, and answer what is asked."""
+    redis = import_module("redis")
+    applied: list[float] = []
+    me = str(os.getpid()).encode()
+
+    def listen() -> None:
+        for message in messages:
+            at = clock()
+            if message["type"] == "message" and message["data"] != me:
+                applied.append(at)
+
+    connection = redis.Redis(port=port, socket_timeout=None)
+    _say(clock())
+    pubsub = connection.pubsub()
+    pubsub.subscribe("flushes")
+    messages = pubsub.listen()
+    next(messages)
+    Thread(target=listen, daemon=True).start()
+    _say(clock())
+    _answer(lambda: connection.publish("flushes", me), applied)
+
+
+def _answer(flush: Callable[[], object], applied: list[float]) -> None:
+    """Answer what is asked, line by line."""
     for line in sys.stdin:
         match line.strip():
             case "busy":
@@ -126,7 +177,7 @@ def be_a_node(roster: str, peers: int) -> None:
                 _say(own_memory())
             case "flush":
                 at = clock()
-                cache.flush("k")
+                flush()
                 _say(at)
             case "applied":
                 _say(applied[-1] if applied else None)
@@ -157,37 +208,61 @@ def _free_ports(count: int) -> str:
     raise SystemExit("no free ports")
 
 
+def costs(sizes: list[int]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what crowds of *sizes* cost, ours and Redis's in turn, and who is missing."""
+    from servers import UnavailableError
+
+    rows: list[dict[str, Any]] = []
+    missing: list[str] = []
+    fewest: dict[str, dict[str, Any]] = {}
+    for nodes, relay in product(sizes, (OURS, REDIS)):
+        try:
+            row = cost(relay, nodes)
+        except (ImportError, UnavailableError) as error:
+            missing.append(f"{relay} is not beside {nodes} nodes: {error}")
+            continue
+        first = fewest.setdefault(relay, row)
+        if row is not first:
+            more = row["memory_bytes"] - first["memory_bytes"]
+            row["memory_per_peer_bytes"] = more / (nodes - first["nodes"])
+        rows.append(row)
+    return rows, missing
+
+
 def show(sizes: list[int], path: Path | None) -> None:
     """Measure crowds of *sizes*, print a table, and write it to *path*."""
-    # Not above: it would add a megabyte to what each node is found to hold.
+    # Not above, as elsewhere in here: it would add a megabyte to what each node is found to hold.
     from measure import machine_line, write_results
 
-    rows = [cost(nodes) for nodes in sizes]
-    for row in rows[1:]:
-        more = row["memory_bytes"] - rows[0]["memory_bytes"]
-        row["memory_per_peer_bytes"] = more / (row["nodes"] - rows[0]["nodes"])
+    rows, missing = costs(sizes)
     print(machine_line() + "\n")
-    print("NODES  CONNECTED  MEMORY    PER PEER  IDLE    TO THE LAST, MEDIAN  WORST")
+    print("               NODES  CONNECTED  MEMORY    PER PEER  IDLE    TO THE LAST, MEDIAN  WORST")
     for row in rows:
         per_peer = f"{row['memory_per_peer_bytes'] / 1024:.0f} KB" if "memory_per_peer_bytes" in row else ""
         print(
-            f"{row['nodes']:5.0f}  {row['connected_seconds']:7.1f} s  {row['memory_bytes'] / 2**20:5.1f} MB  "
+            f"{row['relay']:<15}{row['nodes']:5.0f}  {row['connected_seconds']:7.2f} s  "
+            f"{row['memory_bytes'] / 2**20:5.1f} MB  "
             f"{per_peer:>8}  {row['idle_share']:5.1%}  {row['to_last_median'] * 1e3:16.1f} ms  "
             f"{row['to_last_worst'] * 1e3:.1f} ms"
         )
+    for note in missing:
+        print(f"- {note}")
     if path:
-        write_results(path, {"rows": rows})
+        write_results(path, {"rows": rows, "notes": missing})
 
 
 def main() -> None:
-    """Measure, or be a node."""
+    """Measure, or be one of the crowd."""
     parser = argparse.ArgumentParser(description="what it costs to be many")
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 8, 16, 32])
     parser.add_argument("--json", type=Path, help="write the results to this file too")
     parser.add_argument("--node", nargs=2, metavar=("ROSTER", "PEERS"), help=argparse.SUPPRESS)
+    parser.add_argument("--subscriber", type=int, metavar="PORT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.node:
         be_a_node(options.node[0], int(options.node[1]))
+    elif options.subscriber:
+        be_a_subscriber(options.subscriber)
     else:
         show(options.nodes, options.json)
 

@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from tables import PAGE, RESULTS, filled
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
@@ -15,6 +16,17 @@ def test_the_state_diagrams_are_current():
     text = runpy.run_path(str(ROOT / "docs/states.py"))["text"]()
 
     assert (ROOT / "docs/states.md").read_text() == text
+
+
+def test_the_tables_of_the_benchmarks_are_their_results():
+    """docs/performance.md says what was measured, figure by figure."""
+    assert filled(PAGE.read_text(), RESULTS) == PAGE.read_text()
+
+
+def test_a_table_of_nothing_is_refused():
+    """A pattern that no figure has in its name is a mistake, not an empty table."""
+    with pytest.raises(LookupError, match=r"nothing in hit\.json is named like 'no such'"):
+        filled("<!-- hit: no such -->\n<!-- end -->", RESULTS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
