@@ -5,7 +5,8 @@ Tables of docs/performance.md, made of the results in benchmarks/results.
 
 Between `<!-- propagation: idle, p50$ -->` and `<!-- end -->` the page has each comparison of
 propagation.json whose figure of ours has a name that the pattern is found in, and the machine it was
-measured on.  The same results make the same page; a test holds that the page is theirs.
+measured on; after `<!-- propagation: notes ^Burst -->`, each note.  The same results make the same page; a
+test holds that the page is theirs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def filled(page: str, results: Path) -> str:
 
 def _table(results: Path, name: str, pattern: str) -> str:
     found = json.loads((results / f"{name}.json").read_text())
+    if pattern.startswith("notes "):
+        return "".join(f"{note}.\n" for note in found["notes"] if re.search(pattern.removeprefix("notes "), note))
     if "rows" in found:
         return "".join(_crowd(found["rows"])) + f"\n{described(found['machine'])}\n"
     rows = list(_rows([each for each in found["comparisons"] if re.search(pattern, each["ours"]["name"])]))
@@ -59,7 +62,7 @@ def _crowd(rows: list[Mapping[str, Any]]) -> Iterator[str]:
     yield "| | processes | connected after | memory | each peer | idle, of a core | to the last, median | worst |\n"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|\n"
     for row in rows:
-        per_peer = f"{row['memory_per_peer_bytes'] / 1024:.0f} KB" if "memory_per_peer_bytes" in row else ""
+        per_peer = f"{max(0.0, row['memory_per_peer_bytes']) / 1024:.0f} KB" if "memory_per_peer_bytes" in row else ""
         cells = [
             row["relay"],
             str(row["nodes"]),
