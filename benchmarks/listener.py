@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
+import uvloop
 from measure import percentile, resting_collector
 from relays import CHANNEL, DEADLINE, round_keys
 from remote import admit_old_server, caching_client
@@ -177,7 +178,12 @@ def listen_to_redis(port: int, forget: Callable[[str], None]) -> None:
 def listen_to_nats(port: int, forget: Callable[[str], None]) -> None:
     """Subscribe, and forget what is published, in a loop on a thread."""
     subscribed = Event()
-    Thread(target=lambda: asyncio.run(_listen_to_nats(port, forget, subscribed)), daemon=True).start()
+
+    def listen() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_listen_to_nats(port, forget, subscribed))
+
+    Thread(target=listen, daemon=True).start()
     assert subscribed.wait(DEADLINE)
 
 
