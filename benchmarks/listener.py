@@ -32,6 +32,7 @@ from storm import flush_behind, read_for, wait_for_peers
 
 from flushmesh import Flushed, Mesh
 from flushmesh.clock import clock
+from flushmesh.net.client import _OPTIONS as CHANNEL_OPTIONS
 from flushmesh.net.loop import Loop
 
 _POLL: Final = 0.001
@@ -205,7 +206,7 @@ def listen_to_grpc(port: int, forget: Callable[[str], None]) -> None:
     opened = Event()
 
     async def listen() -> None:
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS)
         call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream("/bench/Follow")()
         await call.write(b"hello")
         opened.set()

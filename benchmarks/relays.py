@@ -35,6 +35,7 @@ from visibility import free_range
 from flushmesh import Mesh
 from flushmesh.clock import clock
 from flushmesh.net.loop import Loop
+from flushmesh.net.server import _OPTIONS as SERVER_OPTIONS
 
 CHANNEL: Final = "flushes"
 DEADLINE: Final = 5.0
@@ -242,7 +243,7 @@ class Nats(Relay):
 
 
 class BareGrpc(Relay):
-    """The floor of what carries ours: a gRPC stream to each peer, on the same event loop, and nothing else."""
+    """The floor of what carries ours: a gRPC stream to each peer, same event loop and options, nothing else."""
 
     name = "bare gRPC"
 
@@ -271,7 +272,7 @@ class BareGrpc(Relay):
 
     async def _serve(self, listening: Future[int]) -> None:
         self._stopping = asyncio.Event()
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(options=SERVER_OPTIONS)
         follow: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._follow)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("bench", {"Follow": follow})])
         port = server.add_insecure_port("127.0.0.1:0")
