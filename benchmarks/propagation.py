@@ -105,7 +105,7 @@ def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument("--peers", type=int, nargs="+", default=[1, 3, 7])
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="about ten seconds each")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="about five seconds each, for each number of peers")
     parser.add_argument("--json", type=Path, help="write the results to this file too")
     arguments = parser.parse_args()
     report = Report()
