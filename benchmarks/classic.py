@@ -30,9 +30,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from measure import WALL, Contender, Figure, Report, interleaved, machine_line, repeated
+from programs import wait_for_peers
 from rivals import optional
 from servers import UnavailableError, redis_server
-from storm import DEADLINE, wait_for_peers
+from storm import DEADLINE
 
 from flushmesh import Mesh
 

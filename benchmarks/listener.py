@@ -12,7 +12,6 @@ applied on a thread beside it, as they are in an application.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 import sys
@@ -25,10 +24,10 @@ import grpc
 import grpc.aio
 import uvloop
 from measure import percentile, resting_collector
+from programs import say, wait_for_peers
 from relays import CHANNEL, DEADLINE, round_keys
-from remote import admit_old_server, caching_client
-from rivals import needed
-from storm import flush_behind, read_for, wait_for_peers
+from rivals import admit_old_server, caching_client, needed
+from storm import flush_behind, read_for
 
 from flushmesh import Flushed, Mesh
 from flushmesh.clock import clock
@@ -247,30 +246,26 @@ def main() -> None:
     """Listen, and do what is asked."""
     relay, address, peers, mode = sys.argv[1:]
     listener = listening(relay, address, int(peers), told=mode == "times")
-    _say("listening")
+    say("listening")
     for line in sys.stdin:
         match line.split():
             case ["fill", name, count]:
                 listener.fill(round_keys(name, int(count)))
-                _say("filled")
+                say("filled")
             case ["take", count, seconds]:
-                _say(listener.take(int(count), float(seconds)))
+                say(listener.take(int(count), float(seconds)))
             case ["read", seconds] if isinstance(listener, OurListener):
-                _say(listener.read(float(seconds)))
+                say(listener.read(float(seconds)))
             case ["flush", count] if isinstance(listener, OurListener):
                 flush_behind(listener.cache, int(count))
-                _say("flushed")
+                say("flushed")
             case ["truncated"] if isinstance(listener, OurListener):
-                _say(listener.truncated)
+                say(listener.truncated)
             case ["anew"]:
                 listener.count_anew()
-                _say("counting")
+                say("counting")
             case ["wait", count, seconds]:
-                _say(listener.wait_for(int(count), float(seconds)))
-
-
-def _say(value: object) -> None:
-    print(json.dumps(value), flush=True)
+                say(listener.wait_for(int(count), float(seconds)))
 
 
 if __name__ == "__main__":

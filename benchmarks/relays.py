@@ -12,10 +12,7 @@ difference between two processes is exact.
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -27,10 +24,9 @@ from typing import Any, Final
 
 import grpc
 import uvloop
+from programs import Programs, free_range, wait_for_peers
 from rivals import needed
 from servers import UnavailableError, nats_server, redis_server
-from storm import wait_for_peers
-from visibility import free_range
 
 from flushmesh import Mesh
 from flushmesh.clock import clock
@@ -47,53 +43,16 @@ def round_keys(name: str, count: int) -> list[str]:
     return [f"user:{name}:{index}" for index in range(count)]
 
 
-class Peers:
-    """The listening processes of one relay; *count* is how many, and *told* whether each flush is noted."""
-
-    def __init__(self, stack: ExitStack, kind: str, address: str, count: int, *, told: bool) -> None:
-        command = [sys.executable, str(_PROGRAM), kind, address, str(count), "times" if told else "count"]
-        self._programs = []
-        for _ in range(count):
-            # A group of its own: an interrupt from the keyboard is for the benchmark, which then ends them all.
-            program = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
-            )
-            stack.callback(program.communicate)
-            stack.callback(program.kill)
-            self._programs.append(program)
-
-    def __len__(self) -> int:
-        return len(self._programs)
-
-    def ask(self, *command: object) -> list[Any]:
-        """Have each do *command*, at the same time; return what they answer."""
-        self.tell(*command)
-        return self.answers()
-
-    def tell(self, *command: object) -> None:
-        """Have each begin with *command*; `answers` is to follow."""
-        for program in self._programs:
-            assert program.stdin is not None
-            print(*command, file=program.stdin, flush=True)
-
-    def answers(self) -> list[Any]:
-        """Wait for what each answers next."""
-        return [self._answer(program) for program in self._programs]
-
-    @staticmethod
-    def _answer(program: subprocess.Popen[str]) -> Any:
-        assert program.stdout is not None
-        line = program.stdout.readline()
-        if not line:
-            raise SystemExit("a listening process has ended")
-        return json.loads(line)
+def listeners(stack: ExitStack, kind: str, address: str, count: int, *, told: bool) -> Programs:
+    """Start the *count* listening processes of one relay; *told* tells whether each flush is noted."""
+    return Programs(stack, _PROGRAM, [kind, address, str(count), "times" if told else "count"], count)
 
 
 class Relay(ABC):
     """What the writer does; each subclass starts what it needs, on *stack*, and waits until all *peers* listen."""
 
     name: str
-    peers: Peers
+    peers: Programs
 
     @abstractmethod
     def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None: ...
@@ -138,12 +97,11 @@ class Ours(Relay):
 
     def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
         roster = free_range(peers + 1)
-        self.peers = Peers(stack, "flushmesh", roster, peers, told=told)
+        self.peers = listeners(stack, "flushmesh", roster, peers, told=told)
         self.mesh = stack.enter_context(Mesh("bench", listen=roster, peers=[roster]))
         self.cache = self.mesh.cache("c")
         wait_for_peers(self.mesh, peers)
         self.peers.answers()
-        self.flush = self.cache.flush  # type: ignore[method-assign]
 
     def flush(self, key: str) -> object:
         """Have the peers forget *key*."""
@@ -159,7 +117,7 @@ class RedisPubSub(Relay):
         redis = needed("redis")
         self.port = stack.enter_context(redis_server())
         self.redis = stack.enter_context(redis.Redis(port=self.port))
-        self.peers = Peers(stack, "redis", str(self.port), peers, told=told)
+        self.peers = listeners(stack, "redis", str(self.port), peers, told=told)
         self.peers.answers()
 
     def flush(self, key: str) -> object:
@@ -176,7 +134,7 @@ class RedisTracking(Relay):
         redis = needed("redis")
         port = stack.enter_context(redis_server())
         self.redis = stack.enter_context(redis.Redis(port=port))
-        self.peers = Peers(stack, "tracking", str(port), peers, told=told)
+        self.peers = listeners(stack, "tracking", str(port), peers, told=told)
         self.peers.answers()
 
     def flush(self, key: str) -> object:
@@ -201,7 +159,7 @@ class Nats(Relay):
         self.runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         self.nats = self.runner.run(nats.connect(f"nats://127.0.0.1:{port}"))
         stack.callback(lambda: self.runner.run(self.nats.close()))
-        self.peers = Peers(stack, "nats", str(port), peers, told=told)
+        self.peers = listeners(stack, "nats", str(port), peers, told=told)
         self.peers.answers()
 
     def flush(self, key: str) -> object:
@@ -256,7 +214,7 @@ class BareGrpc(Relay):
         stack.callback(thread.join)
         stack.callback(lambda: self._loop.call_soon_threadsafe(self._stopping.set))
         port = listening.result(DEADLINE)
-        self.peers = Peers(stack, "grpc", str(port), peers, told=told)
+        self.peers = listeners(stack, "grpc", str(port), peers, told=told)
         self.peers.answers()
         while len(self._queues) < peers:
             time.sleep(0.01)
@@ -297,7 +255,7 @@ class RawTcp(Relay):
     def __init__(self, stack: ExitStack, peers: int, *, told: bool) -> None:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         server.settimeout(DEADLINE)
-        self.peers = Peers(stack, "tcp", str(server.getsockname()[1]), peers, told=told)
+        self.peers = listeners(stack, "tcp", str(server.getsockname()[1]), peers, told=told)
         self._connections = []
         for _ in range(peers):
             connection = stack.enter_context(server.accept()[0])

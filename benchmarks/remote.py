@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from measure import WALL, Contender, Report, awaited, interleaved, repeated
-from rivals import TTL, optional
+from rivals import TTL, admit_old_server, caching_client, optional
 from servers import UnavailableError, redis_server
 
 from flushmesh import Mesh
@@ -81,28 +81,6 @@ def _clients(redis: Any, port: int, notes: list[str]) -> tuple[dict[str, Any], d
         for pool, single in pools.items()
     }
     return kept, asked
-
-
-def caching_client(redis: Any, port: int, **options: Any) -> Any:
-    """Return a client of the Redis at *port* that caches what it has read until Redis says that it has changed."""
-    return redis.Redis(HOST, port, protocol=3, cache_config=redis.cache.CacheConfig(), **options)
-
-
-def admit_old_server(redis: Any, version: str, notes: list[str]) -> None:
-    """Have redis-py cache beside a server of *version* too; add to *notes* if it would refuse."""
-    connection = redis.connection.CacheProxyConnection
-    wanted = connection.MIN_ALLOWED_VERSION
-    if _numbers(version) >= _numbers(wanted):
-        return
-    connection.MIN_ALLOWED_VERSION = version
-    notes.append(
-        f"redis-py supports client-side caching from Redis {wanted} on; this Redis {version} has the commands "
-        "for it, so the check was lowered"
-    )
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in version.split(".")]
 
 
 def _compare_async(mesh: Mesh, report: Report, port: int) -> None:

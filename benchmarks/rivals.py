@@ -99,6 +99,28 @@ def async_decorated(load: Callable[[int], Any], missing: list[str], size: int) -
     return {"cashews, memory": cache(ttl=TTL, key="user:{user_id}")(load)}
 
 
+def caching_client(redis: Any, port: int, **options: Any) -> Any:
+    """Return a client of the Redis at *port* that caches what it has read until Redis says that it has changed."""
+    return redis.Redis("127.0.0.1", port, protocol=3, cache_config=redis.cache.CacheConfig(), **options)
+
+
+def admit_old_server(redis: Any, version: str, notes: list[str]) -> None:
+    """Have redis-py cache beside a server of *version* too; add to *notes* if it would refuse."""
+    connection = redis.connection.CacheProxyConnection
+    wanted = connection.MIN_ALLOWED_VERSION
+    if _numbers(version) >= _numbers(wanted):
+        return
+    connection.MIN_ALLOWED_VERSION = version
+    notes.append(
+        f"redis-py supports client-side caching from Redis {wanted} on; this Redis {version} has the commands "
+        "for it, so the check was lowered"
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
 def needed(module: str) -> Any:
     """Import *module*, which the extra `bench` installs; raise ImportError if it cannot be had."""
     return import_module(module)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from measure import Comparison, Figure, Report, percentile, resting_collector
+from programs import wait_for_peers
 
 from flushmesh import Cache, Mesh, Receipt
 
@@ -88,14 +89,6 @@ def read_for(cache: Cache[object], keys: list[str], seconds: float) -> list[int]
             get(key)
             latencies.append(now() - began)
     return latencies
-
-
-def wait_for_peers(mesh: Mesh, count: int) -> None:
-    """Wait until *mesh* follows *count* peers."""
-    deadline = time.monotonic() + DEADLINE
-    while [peer.state for peer in mesh.status().peers].count("following") < count:
-        assert time.monotonic() < deadline, f"no peer after {DEADLINE:g} s: {mesh.status()}"
-        time.sleep(0.01)
 
 
 def flood(cache: Cache[object]) -> int:

@@ -28,8 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from crowd import own_memory
 from measure import Comparison, Figure, Report, machine_line
+from programs import own_memory
 from relays import CHANNEL, Nats, Ours, RedisPubSub, Relay, started
 from storm import FLUSHED, flush_behind
 

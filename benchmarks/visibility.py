@@ -16,7 +16,6 @@ import http.client
 import json
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from measure import machine_line, write_results
+from programs import free_range
 
 DEMO: Final = Path(__file__).parents[1] / "examples" / "settings_app"
 WRITES: Final = 200
@@ -95,19 +95,6 @@ def wait_until_met(instances: list[Instance]) -> None:
         while [peer["state"] for peer in instance.get("/api/state")["peers"]] != ["following"] * (INSTANCES - 1):
             assert time.monotonic() < deadline, "the instances do not find each other"
             time.sleep(0.05)
-
-
-def free_range(count: int) -> str:
-    """Return a range of *count* ports on loopback that are free, below those that the system gives away."""
-    for first in range(21_000, 30_000, count):
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return f"127.0.0.1:{first}-{first + count - 1}"
-    raise SystemExit("no free ports")
 
 
 def measured() -> dict[str, list[float]]:

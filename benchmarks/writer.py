@@ -63,8 +63,8 @@ def measure(peers: int, rounds: int, report: Report) -> None:
         turns: dict[str, tuple[Turn, Relay | None]] = {}
         for relay in relays:
             if isinstance(relay, Ours):
-                turns[relay.name] = partial(called, relay.flush), relay
-                turns[relay.name + IN_A_LOOP] = in_loop(runner, partial(called_in_loop, relay.flush)), relay
+                turns[relay.name] = partial(called, relay.cache.flush), relay
+                turns[relay.name + IN_A_LOOP] = in_loop(runner, partial(called_in_loop, relay.cache.flush)), relay
             elif isinstance(relay, RedisPubSub):
                 turns |= redis_turns(relay, runner, stack)
         for number in range(rounds + 1):
