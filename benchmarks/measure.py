@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import statistics
 import subprocess
 import time
@@ -26,6 +25,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+
+from servers import where_is
 
 # Seconds for one operation, over a sequence of keys.
 Contender = Callable[[Sequence[object]], float]
@@ -240,7 +241,7 @@ def machine_line() -> str:
 
 
 def _server_version(program: str) -> str:
-    path = shutil.which(program)
+    path = where_is(program)
     if path is None:
         return "not installed"
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)

@@ -2,20 +2,23 @@
 Servers: Redis and NATS on loopback, started for a benchmark and stopped after it.
 
 They come from the system's packages.  Where they are missing, and this is a Debian run by
-root, they are installed; a server that cannot be had raises UnavailableError, whose text is the line
-that the table shows instead.
+root, they are installed, without the service that their packages would start; a server that
+cannot be had raises UnavailableError, whose text is the line that the table shows instead.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 START_MAX: Final = 10.0
@@ -30,14 +33,19 @@ class UnavailableError(Exception):
     """A rival that cannot be had here, and why."""
 
 
+def where_is(program: str) -> str | None:
+    """Return where *program* is, also where only root's path leads; None if it is nowhere."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+
+
 @contextmanager
-def redis_server(*, durable: bool = False) -> Iterator[int]:
-    """Run a Redis, with *durable* one that answers a write when it is on the disk; yield its port."""
+def redis_server(*, durable: bool = False, directory: Path | None = None) -> Iterator[int]:
+    """Run a Redis, with *durable* one that answers a write when it is on the disk, in *directory*; yield its port."""
     program = _had("redis-server")
     port = _free_port()
     options = _DURABLE if durable else _REDIS
     command = [program, "--bind", "127.0.0.1", "--port", str(port), *options]
-    with tempfile.TemporaryDirectory() as place, _running([*command, "--dir", place], port):
+    with tempfile.TemporaryDirectory(dir=directory) as place, _running([*command, "--dir", place], port):
         yield port
 
 
@@ -52,6 +60,8 @@ def nats_server() -> Iterator[int]:
 
 @contextmanager
 def _running(command: Sequence[str], port: int) -> Iterator[None]:
+    # Terminated without a word, this process would leave the server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             _wait_until_it_listens(server, command[0], port)
@@ -75,23 +85,26 @@ def _wait_until_it_listens(server: subprocess.Popen[bytes], program: str, port: 
 
 def _had(program: str) -> str:
     """Return where *program* is, installed if need be."""
-    found = shutil.which(program)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    path = where_is(program)
+    if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
         _install(program)
-        found = shutil.which(program)
-    if found is None:
+        path = where_is(program)
+    if path is None:
         raise UnavailableError(f"{program} is not installed, and this is no Debian run by root")
-    return found
+    return path
 
 
 def _install(package: str) -> None:
-    quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # In runlevel 1 no package starts its service; systemd has none, there it is stopped after.
+    quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", package]):
         done = subprocess.run(command, env=quietly, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UnavailableError(
                 f"{package} is not to be had: {' '.join(command)} said {done.stderr.strip()[-200:]!r}"
             )
+    if Path("/run/systemd/system").exists():
+        subprocess.run(["systemctl", "disable", "--now", "--quiet", package], capture_output=True, check=False)
 
 
 def _free_port() -> int:
