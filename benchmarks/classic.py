@@ -29,7 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from measure import WALL, Contender, Figure, Report, interleaved, machine_line, repeated
+from measure import WALL, Contender, Figure, Report, arguments, interleaved, repeated, settle
 from programs import wait_for_peers
 from rivals import optional
 from servers import UnavailableError, redis_server
@@ -38,6 +38,7 @@ from storm import DEADLINE
 from flushmesh import Mesh
 
 OBJECTS: Final = 1_000
+RESULTS: Final = Path(__file__).with_name("results")
 ROUNDS: Final = 9
 GET_ROUNDS: Final = 31
 KEYS: Final = [f"user:{number}" for number in range(OBJECTS)]
@@ -134,14 +135,14 @@ DURABLE: Final = "Redis, fsync at every write"
 
 
 @contextmanager
-def redis_clients(notes: list[str]) -> Iterator[dict[str, Any]]:
+def redis_clients(directory: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     """Yield clients of a Redis that keeps values in memory and of one that syncs each to the disk."""
     redis = optional("redis", notes)
     with ExitStack() as stack:
         clients: dict[str, Any] = {}
         for name, durable in ((REDIS, False), (DURABLE, True)) if redis else ():
             try:
-                port = stack.enter_context(redis_server(durable=durable))
+                port = stack.enter_context(redis_server(durable=durable, directory=directory))
             except UnavailableError as error:
                 notes.append(f"{name} is not beside the others: {error}")
                 continue
@@ -178,28 +179,29 @@ def be_the_peer(address: str) -> None:
 
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how many times a thousand puts of each")
-    parser.add_argument("--directory", type=Path, help="where the database lies; on a disk, not in memory")
-    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    parser.add_argument(
+        "--directory", type=Path, default=RESULTS, help="where the databases lie; on a disk, not in memory"
+    )
     parser.add_argument("--peer", metavar="ADDRESS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
         be_the_peer(options.peer)
         return
+    settle(at_once=options.at_once)
     report = Report()
     with ExitStack() as stack:
-        place = stack.enter_context(TemporaryDirectory(dir=options.directory))
-        table = stack.enter_context(closing(Table(Path(place) / "objects.sqlite")))
-        clients = stack.enter_context(redis_clients(report.notes))
+        options.directory.mkdir(parents=True, exist_ok=True)
+        # The system has its own often in memory, where nothing is durable.
+        place = Path(stack.enter_context(TemporaryDirectory(dir=options.directory)))
+        table = stack.enter_context(closing(Table(place / "objects.sqlite")))
+        clients = stack.enter_context(redis_clients(place, report.notes))
         mesh = stack.enter_context(Mesh("classic", mdns=False))
         stack.enter_context(one_peer(mesh))
         puts(mesh, table, clients, report, options.rounds)
         gets(mesh, table, clients, report)
-    print(machine_line() + "\n")
-    report.print()
-    if options.json:
-        report.write(options.json)
+    report.finish(options.json)
 
 
 if __name__ == "__main__":

@@ -170,11 +170,12 @@ def add_ratios(rows: Sequence[dict[str, Any]]) -> None:
             row["ratio"] = {name: row[what] / rival[what] for what, name in COMPARED.items()}
 
 
-def show(sizes: list[int], path: Path | None) -> None:
+def show(sizes: list[int], path: Path | None, *, at_once: bool) -> None:
     """Measure crowds of *sizes*, print a table, and write it to *path*."""
     # Not above, as elsewhere in here: it would add a megabyte to what each node is found to hold.
-    from measure import machine_line, write_results
+    from measure import machine_line, settle, write_results
 
+    settle(at_once=at_once)
     rows, missing = costs(sizes)
     print(machine_line() + "\n")
     print("               NODES  CONNECTED  MEMORY    PER PEER  IDLE    TO THE LAST, MEDIAN  WORST      BY REDIS'S")
@@ -198,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="what it costs to be many")
     parser.add_argument("--nodes", type=int, nargs="+", default=[2, 8, 16, 32])
     parser.add_argument("--json", type=Path, help="write the results to this file too")
+    parser.add_argument("--at-once", action="store_true", help="do not wait for the machine to be quiet")
     parser.add_argument("--node", nargs=2, metavar=("ROSTER", "PEERS"), help=argparse.SUPPRESS)
     parser.add_argument("--subscriber", type=int, metavar="PORT", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -206,7 +208,7 @@ def main() -> None:
     elif options.subscriber:
         be_a_subscriber(options.subscriber)
     else:
-        show(options.nodes, options.json)
+        show(options.nodes, options.json, at_once=options.at_once)
 
 
 if __name__ == "__main__":

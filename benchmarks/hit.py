@@ -12,7 +12,6 @@ unless it says otherwise.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import random
@@ -23,7 +22,6 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
-from pathlib import Path
 from typing import Any, Final
 
 import cachetools
@@ -31,12 +29,13 @@ from measure import (
     Contender,
     Figure,
     Report,
+    arguments,
     awaited,
     interleaved,
-    machine_line,
     percentile,
     repeated,
     resting_collector,
+    settle,
 )
 from remote import remote_hits
 from rivals import CACHETOOLS, DOGPILE, TTL, async_decorated, decorated, locked_ttl_cache, plain, readers
@@ -305,18 +304,15 @@ PARTS: Final[dict[str, Callable[[Mesh, Report], None]]] = {
 
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    parser = arguments(__doc__)
     parser.add_argument("--only", choices=PARTS, action="append", help="this part alone; may be given several times")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    settle(at_once=options.at_once)
     report = Report()
-    for name in arguments.only or PARTS:
+    for name in options.only or PARTS:
         with Mesh("benchmark", mdns=False) as mesh:
             PARTS[name](mesh, report)
-    print(machine_line() + "\n")
-    report.print()
-    if arguments.json:
-        report.write(arguments.json)
+    report.finish(options.json)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ one more contender, is taken off; the garbage collector rests meanwhile, as unde
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -38,9 +39,14 @@ THREAD: Final[Timer] = time.thread_time
 WALL: Final[Timer] = time.perf_counter
 ROUNDS: Final = 201
 _CACHES: Final = ("cachebox", "cachetools", "cashews", "dogpile.cache", "theine")
-_CLIENTS: Final = ("grpcio", "hiredis", "nats-py", "protobuf", "redis")
+_CLIENTS: Final = ("grpcio", "hiredis", "nats-py", "protobuf", "redis", "uvloop")
 _SERVERS: Final = ("redis-server", "nats-server")
 _LOOP: Final = "the loop itself"
+
+QUIET: Final = 1.0
+SETTLE_MAX: Final = 60.0
+# The load before anything was measured: what a benchmark adds itself says nothing about its surroundings.
+_load_before = os.getloadavg()
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,13 @@ class Report:
         for note in self.notes:
             print(f"- {note}")
 
+    def finish(self, path: Path | None) -> None:
+        """Print what this runs on and the table; write them as JSON to *path*, if there is one."""
+        print(machine_line() + "\n")
+        self.print()
+        if path:
+            self.write(path)
+
     def write(self, path: Path) -> None:
         """Write all of it as JSON to *path*."""
         found: dict[str, object] = {
@@ -146,6 +159,23 @@ class Report:
             "notes": self.notes,
         }
         write_results(path, found)
+
+
+def arguments(doc: str) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark takes, which the first line of *doc* describes."""
+    parser = argparse.ArgumentParser(description=doc.strip().splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the results to this file too")
+    parser.add_argument("--at-once", action="store_true", help="do not wait for the machine to be quiet")
+    return parser
+
+
+def settle(*, at_once: bool) -> None:
+    """Wait until the load of the last minute is below QUIET, for SETTLE_MAX seconds at most, unless *at_once*."""
+    global _load_before
+    deadline = time.monotonic() + (0.0 if at_once else SETTLE_MAX)
+    while os.getloadavg()[0] >= QUIET and time.monotonic() < deadline:
+        time.sleep(1.0)
+    _load_before = os.getloadavg()
 
 
 def write_results(path: Path, found: Mapping[str, object]) -> None:
@@ -217,7 +247,7 @@ def percentile(samples: Iterable[float], percent: float) -> float:
 
 
 def machine() -> dict[str, object]:
-    """Describe what this runs on, and with what."""
+    """Describe what this runs on, with what, and under which load before it was measured."""
     versions = {}
     for package in (*_CACHES, *_CLIENTS):
         try:
@@ -227,7 +257,7 @@ def machine() -> dict[str, object]:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "load": [round(load, 1) for load in os.getloadavg()],
+        "load": [round(load, 1) for load in _load_before],
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": versions,
@@ -273,7 +303,7 @@ def _number(value: float) -> str:
 
 
 def _factor(ratio: float) -> str:
-    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.3g}"
 
 
 def _between(figure: Figure) -> str:

@@ -16,14 +16,12 @@ are its samples.  All processes share the cores of this machine, and the server 
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
-from measure import Comparison, Figure, Report, machine_line, percentile
+from measure import Comparison, Figure, Report, arguments, percentile, settle
 from relays import DEADLINE, BareGrpc, Nats, Ours, RawTcp, RedisPubSub, RedisTracking, Relay, round_keys, started
 
 ROUNDS: Final = 11
@@ -103,26 +101,23 @@ def compare(peers: int, names: Sequence[str], taken: Rounds, report: Report) -> 
 
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--peers", type=int, nargs="+", default=[1, 3, 7])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="about five seconds each, for each number of peers")
-    parser.add_argument("--json", type=Path, help="write the results to this file too")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    settle(at_once=options.at_once)
     report = Report()
-    for peers in arguments.peers:
-        measure(peers, arguments.rounds, report)
+    for peers in options.peers:
+        measure(peers, options.rounds, report)
     idle, loaded = (count for _, count in LOADS.values())
-    report.notes.append(f"{arguments.rounds} rounds of {idle} flushes idle and {loaded} under load for each relay")
-    if 1 in arguments.peers:
+    report.notes.append(f"{options.rounds} rounds of {idle} flushes idle and {loaded} under load for each relay")
+    if 1 in options.peers:
         report.notes.append(
             f"{RedisTracking.name}: from SET until a GET, asked without pause, returns the new value; "
             "with 1 peer only, as several that ask without pause would have all the cores.  redis-py refuses it below "
             "Redis 7.4, for compatibility; that check is lowered here, as the commands it uses are in 6.0 already"
         )
-    print(machine_line() + "\n")
-    report.print()
-    if arguments.json:
-        report.write(arguments.json)
+    report.finish(options.json)
 
 
 if __name__ == "__main__":

@@ -20,15 +20,13 @@ everything it holds run out instead.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
-from measure import Comparison, Figure, Report, machine_line
+from measure import Comparison, Figure, Report, arguments, settle
 from programs import own_memory
 from relays import CHANNEL, Nats, Ours, RedisPubSub, Relay, started
 from storm import FLUSHED, flush_behind
@@ -204,23 +202,20 @@ def compare_hits(busy: Sequence[Reading], quiet: Sequence[Reading], seconds: flo
 
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--peers", type=int, nargs="+", default=[1, 3, 7])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="about seven seconds each, for each number of peers")
-    parser.add_argument("--json", type=Path, help="write the results to this file too")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    settle(at_once=options.at_once)
     report = Report()
     burst(report)  # Before anything else has left memory behind that it could use.
-    for peers in arguments.peers:
-        sustained(peers, arguments.rounds, report)
-    many_writers(arguments.rounds, report)
+    for peers in options.peers:
+        sustained(peers, options.rounds, report)
+    many_writers(options.rounds, report)
     report.notes.append(
-        f"Sustained: {arguments.rounds} rounds of {COUNT:,} flushes for each, {COUNT_ONE_BY_ONE:,} one by one"
+        f"Sustained: {options.rounds} rounds of {COUNT:,} flushes for each, {COUNT_ONE_BY_ONE:,} one by one"
     )
-    print(machine_line() + "\n")
-    report.print()
-    if arguments.json:
-        report.write(arguments.json)
+    report.finish(options.json)
 
 
 if __name__ == "__main__":

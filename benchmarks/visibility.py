@@ -11,7 +11,6 @@ by itself is printed beside it.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import re
@@ -28,7 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from measure import machine_line, write_results
+from measure import arguments, machine_line, settle, write_results
 from programs import free_range
 
 DEMO: Final = Path(__file__).parents[1] / "examples" / "settings_app"
@@ -115,9 +114,8 @@ def measured() -> dict[str, list[float]]:
 
 def main() -> None:
     """Measure, and print one line."""
-    parser = argparse.ArgumentParser(description="how soon a write is visible in the other instances")
-    parser.add_argument("--json", type=Path, help="write the results to this file too")
-    options = parser.parse_args()
+    options = arguments(__doc__).parse_args()
+    settle(at_once=options.at_once)
     found = measured()
     visible, asked = found["visible"], found["asked"]
     print(machine_line() + "\n")

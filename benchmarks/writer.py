@@ -16,7 +16,6 @@ cores takes part in it, the peers that apply it too.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import time
@@ -24,10 +23,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
-from measure import Figure, Report, machine_line, percentile
+from measure import Figure, Report, arguments, percentile, settle
 from relays import CHANNEL, Ours, RedisPubSub, Relay, started
 from rivals import needed
 
@@ -156,20 +154,17 @@ def compare(peers: int, taken: Mapping[tuple[str, str], list[list[float]]], repo
 
 def main() -> None:
     """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--peers", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="about three seconds each, for each number of peers")
-    parser.add_argument("--json", type=Path, help="write the results to this file too")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
+    settle(at_once=options.at_once)
     report = Report()
-    for peers in arguments.peers:
-        measure(peers, arguments.rounds, report)
+    for peers in options.peers:
+        measure(peers, options.rounds, report)
     idle, busy = (count for _, count in PACES.values())
-    report.notes.append(f"{arguments.rounds} rounds of {idle} calls idle and {busy} back to back for each")
-    print(machine_line() + "\n")
-    report.print()
-    if arguments.json:
-        report.write(arguments.json)
+    report.notes.append(f"{options.rounds} rounds of {idle} calls idle and {busy} back to back for each")
+    report.finish(options.json)
 
 
 if __name__ == "__main__":
