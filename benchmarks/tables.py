@@ -5,15 +5,16 @@ Tables of docs/performance.md, made of the results in benchmarks/results.
 
 Between `<!-- propagation: idle, p50$ -->` and `<!-- end -->` the page has each comparison of
 propagation.json whose figure of ours has a name that the pattern is found in, and the machine it was
-measured on; after `<!-- propagation: notes ^Burst -->`, each note.  The same results make the same page; a
-test holds that the page is theirs.
+measured on; after `<!-- propagation: notes ^Burst -->`, each note.  A rival that could not be had is a
+line under its table; where there is nothing to compare, the notes stand in its place.  The same results
+make the same page; a test holds that the page is theirs.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,10 @@ _BLOCK: Final = re.compile(
 )
 _HEAD: Final = "| ours | | beside | | ours by it | target | |\n|---|--:|---|--:|--:|--:|---|\n"
 
-_NAMED: Final = ("grpcio", "redis", "redis-server", "nats-server")
+# What a note says of a rival that could not be had.
+_MISSING: Final = "is not beside the others"
+
+_NAMED: Final = ("grpcio", "uvloop", "redis", "redis-server", "nats-server")
 
 
 def filled(page: str, results: Path) -> str:
@@ -41,11 +45,22 @@ def _table(results: Path, name: str, pattern: str) -> str:
     if pattern.startswith("notes "):
         return "".join(f"{note}.\n" for note in found["notes"] if re.search(pattern.removeprefix("notes "), note))
     if "rows" in found:
-        return "".join(_crowd(found["rows"])) + f"\n{described(found['machine'])}\n"
-    rows = list(_rows([each for each in found["comparisons"] if re.search(pattern, each["ours"]["name"])]))
-    if not rows:
-        raise LookupError(f"nothing in {name}.json is named like {pattern!r}")
-    return _HEAD + "".join(rows) + f"\n{described(found['machine'])}\n"
+        table = "".join(_crowd(found["rows"]))
+    elif found["comparisons"]:
+        named = [each for each in found["comparisons"] if re.search(pattern, each["ours"]["name"])]
+        if not named:
+            raise LookupError(f"nothing in {name}.json is named like {pattern!r}")
+        table = _HEAD + "".join(_rows(named))
+    else:
+        # Without a rival there is nothing to compare: the notes say who is missing.
+        return _listed(found["notes"]) + f"\n{described(found['machine'])}\n"
+    if missing := _listed(note for note in found["notes"] if _MISSING in note):
+        table += f"\n{missing}"
+    return f"{table}\n{described(found['machine'])}\n"
+
+
+def _listed(notes: Iterable[str]) -> str:
+    return "".join(f"- {note}.\n" for note in dict.fromkeys(notes))
 
 
 def _rows(comparisons: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -59,8 +74,8 @@ def _rows(comparisons: list[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _crowd(rows: list[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| | processes | connected after | memory | each peer | idle, of a core | to the last, median | worst |\n"
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|\n"
+    yield "| | processes | connected | memory | each peer | idle, a core | to the last, median | worst | by Redis's |\n"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|---|\n"
     for row in rows:
         per_peer = f"{max(0.0, row['memory_per_peer_bytes']) / 1024:.0f} KB" if "memory_per_peer_bytes" in row else ""
         cells = [
@@ -72,6 +87,7 @@ def _crowd(rows: list[Mapping[str, Any]]) -> Iterator[str]:
             f"{row['idle_share']:.1%}",
             f"{row['to_last_median'] * 1e3:.1f} ms",
             f"{row['to_last_worst'] * 1e3:.1f} ms",
+            ", ".join(f"{what} {_number(ratio)}" for what, ratio in row.get("ratio", {}).items()),
         ]
         yield f"| {' | '.join(cells)} |\n"
 
@@ -88,11 +104,11 @@ def _target(comparison: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 1 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def described(machine: Mapping[str, Any]) -> str:
-    """Return a line about *machine*, with the load it had when the benchmark ended."""
+    """Return a line about *machine*, with the load it had before the benchmark began."""
     versions = {**machine["packages"], **machine["servers"]}
     named = ", ".join(f"{name} {versions[name]}" for name in _NAMED if name in versions)
     place = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['python']}"

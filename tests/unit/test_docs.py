@@ -1,5 +1,6 @@
 """The documentation: what is generated is current, what is linked exists."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -27,6 +28,21 @@ def test_a_table_of_nothing_is_refused():
     """A pattern that no figure has in its name is a mistake, not an empty table."""
     with pytest.raises(LookupError, match=r"nothing in hit\.json is named like 'no such'"):
         filled("<!-- hit: no such -->\n<!-- end -->", RESULTS)
+
+
+def test_who_is_missing_stands_on_the_page(tmp_path):
+    """A rival that could not be had is a line under the table, once, or in its place if there is nobody else."""
+    found = json.loads((RESULTS / "writer.json").read_text())
+    note = "Redis pub/sub is not beside the others: not installed"
+    found["notes"] = [note, note]
+    (tmp_path / "writer.json").write_text(json.dumps(found))
+    (tmp_path / "alone.json").write_text(json.dumps(found | {"comparisons": []}))
+
+    page = filled("<!-- writer: . -->\n<!-- end -->\n<!-- alone: . -->\n<!-- end -->", tmp_path)
+
+    beside, alone = page.split("<!-- alone: . -->\n")
+    assert f"|\n\n- {note}.\n\n*" in beside
+    assert alone.startswith(f"- {note}.\n\n*")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
