@@ -179,7 +179,8 @@ def burst(report: Report) -> None:
         (truncated,) = relay.peers.ask("truncated")
     report.notes.append(
         f"Burst: {BURST:,} flushes were called in {called - began:.1f} s; after {done - began:.1f} s the peer had "
-        f"nothing left to apply.  {applied:,} were applied one by one there, and {truncated} times the journal no longer reached back to what was missing.  "
+        f"nothing left to apply.  {applied:,} were applied one by one there, and {truncated} times the journal no "
+        f"longer reached back to what was missing.  "
         f"The writer's memory grew by {grown / 2**20:.1f} MB"
     )
     compare_hits(busy, quiet, called - began, report)
