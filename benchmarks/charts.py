@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from tables import place
+
 OURS: Final = "#0b7285"
 RIVAL: Final = "#adb5bd"
 INK: Final = "#343a40"
@@ -268,10 +270,8 @@ def draw_crowd(plot: Any, found: Mapping[str, Any]) -> Any:
 
 
 def _finish(figure: Any, title: str, found: Mapping[str, Any]) -> None:
-    machine = found["machine"]
-    where = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['python']}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
-    figure.supxlabel(where, x=0.99, ha="right", fontsize=7, color=FAINT)
+    figure.supxlabel(place(found["machine"]), x=0.99, ha="right", fontsize=7, color=FAINT)
 
 
 def _bars(title: str, axis: str, pattern: str = "") -> Callable[[Any, Mapping[str, Any]], Any]:

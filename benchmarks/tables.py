@@ -22,9 +22,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "performance.md"
 RESULTS: Final = ROOT / "benchmarks" / "results"
 
-_BLOCK: Final = re.compile(
-    r"(?P<begin><!-- (?P<name>\w+): (?P<pattern>.+?) -->\n)(.*?)(?P<end><!-- end -->)", re.DOTALL
-)
+_BLOCK: Final = re.compile(r"(?P<begin><!-- (?P<name>\w+): (?P<pattern>.+?) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 _HEAD: Final = "| ours | | beside | | ours by it | target | |\n|---|--:|---|--:|--:|--:|---|\n"
 
 # What a note says of a rival that could not be had.
@@ -111,8 +109,12 @@ def described(machine: Mapping[str, Any]) -> str:
     """Return a line about *machine*, with the load it had before the benchmark began."""
     versions = {**machine["packages"], **machine["servers"]}
     named = ", ".join(f"{name} {versions[name]}" for name in _NAMED if name in versions)
-    place = f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['python']}"
-    return f"*{place}; {named}; load {machine['load'][0]}.*"
+    return f"*{place(machine)}; {named}; load {machine['load'][0]}.*"
+
+
+def place(machine: Mapping[str, Any]) -> str:
+    """Say what *machine* is, in a few words."""
+    return f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, {machine['python']}"
 
 
 def main() -> None:

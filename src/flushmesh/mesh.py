@@ -300,8 +300,7 @@ class Mesh:
         self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
     ) -> Receipt:
         """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
-        if self._life.driver is None:
-            self._life.start()
+        self.ensure_started()
         node, driver = self._node, self._life.driver
         if node is None or driver is None:
             raise MeshClosed(self.options.mesh) if self._life.closed else Isolated()

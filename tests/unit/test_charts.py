@@ -74,7 +74,6 @@ def test_times_are_said_in_the_unit_that_suits(value, unit, said):
 
 def test_the_same_results_give_the_same_chart(tmp_path):
     """A chart has neither a date nor a random name in it; results with nothing to show leave no chart."""
-    pytest.importorskip("matplotlib")
     for name, pair in (("classic", ("put", "SQLite, then SET")), ("hit", ("memory", "memory of another"))):
         found(tmp_path, pair)
         (tmp_path / "report.json").rename(tmp_path / f"{name}.json")
