@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from database import Database, DatabaseUnusable
 
-from flushmesh import Cache, Flushed, Mesh
+from flushmesh import Cache, Flushed, Mesh, Receipt
 
 # All settings are one entry: they are few, and are read together.
 KEY: Final = "all"
@@ -74,7 +74,7 @@ class View:
     """
     One instance's settings, their cache and its counters.
 
-    Made and used on one event loop; only `_on_flushed` runs on the mesh's thread.
+    Made and used on one event loop; only `_on_flushed` runs on the thread of the hooks.
     """
 
     def __init__(self, number: int, mesh: Mesh, database: Database) -> None:
@@ -84,8 +84,8 @@ class View:
         self._mesh = mesh
         self._database = database
         self._loop = asyncio.get_running_loop()
-        # Pairs of a sequence and the monotonic clock, which all processes of a machine share.
-        self._writes: deque[tuple[int, float]] = deque(maxlen=RECENT_MAX)
+        # With the monotonic clock, which all processes of a machine share.
+        self._writes: deque[tuple[Receipt, float]] = deque(maxlen=RECENT_MAX)
         self._applied: deque[tuple[Flushed, float]] = deque(maxlen=RECENT_MAX)
         # When a copy was loaded although nobody had flushed the one before, and why.
         self._reloads: deque[tuple[float, str]] = deque(maxlen=RECENT_MAX)
@@ -128,11 +128,11 @@ class View:
         flushed_at = time.monotonic()
         self._flushes += 1
         receipt = self._cache.flush(KEY)
-        self._writes.append((receipt.sequence, flushed_at))
+        self._writes.append((receipt, flushed_at))
         self.bell.ring()
 
     def _on_flushed(self, flushed: Flushed) -> None:
-        """Note a peer's flush; called on the mesh's thread."""
+        """Note a peer's flush; called on the thread of the hooks."""
         self._flushes += 1
         self._applied.append((flushed, time.monotonic()))
         # The loop may close while the last flushes still come in.
@@ -154,7 +154,7 @@ class View:
             **report,
             "clock": time.monotonic(),
             "reloads": [{"at": at, "why": why} for at, why in self._reloads],
-            "writes": [{"sequence": sequence, "at": at} for sequence, at in self._writes],
+            "writes": [{"sequence": receipt.sequence, "at": at} for receipt, at in self._writes if receipt.sequence],
             "applied": [
                 {"origin": flushed.origin, "sequence": flushed.sequence, "at": at}
                 for flushed, at in list(self._applied)

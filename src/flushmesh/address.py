@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 # A dial costs a few packets every few seconds for as long as nobody answers there.
@@ -49,6 +50,7 @@ def join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@lru_cache(maxsize=4096)
 def is_loopback(address: str) -> bool:
     """Tell whether *address* certainly never leaves this machine."""
     host, _ = split(address)

@@ -49,6 +49,9 @@ class Broadcast(Protocol):
     ) -> Receipt:
         """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
 
+    def run_hook(self, hook: Callable[[Any], None], event: object) -> None:
+        """Have *hook* called with *event*, in order, and return at once."""
+
 
 @final
 class Cache(MutableMapping[str, V], Generic[V]):
@@ -370,7 +373,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
             held = self._store.flush_all()
         self._flushes_applied += 1
         if self.hooks.on_flushed is not None:
-            self.hooks.flushed(Flushed(self.name, key, tag, origin, sequence, held))
+            self._mesh.run_hook(self.hooks.flushed, Flushed(self.name, key, tag, origin, sequence, held))
 
     def trust(self, at: float) -> None:
         """Note that at the time *at* nothing was missing here."""
@@ -379,6 +382,10 @@ class Cache(MutableMapping[str, V], Generic[V]):
     def distrust(self, since: float) -> None:
         """Let every entry run out, see `Store.distrust`."""
         self._store.distrust(since)
+
+    def empty(self) -> None:
+        """Forget everything here, whatever state an error has left it in."""
+        self._store.empty()
 
     def disable(self, *, by: int) -> None:
         """Serve and store nothing, see `Store.disable`."""
@@ -389,9 +396,9 @@ class Cache(MutableMapping[str, V], Generic[V]):
         self._store.reset()
         self._loading.reset()
 
-    def close(self) -> None:
-        """Empty this cache for good, and tell nobody."""
-        self._store.close()
+    def close(self, patience: float = -1) -> bool:
+        """Empty this cache for good, and tell no peer; return False if a thread kept it from that for so long."""
+        return self._store.close(patience)
 
     def _check(self, key: object) -> None:
         """Check what a hit need not: that *key* can be a key, and that the mesh is open."""

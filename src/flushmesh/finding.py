@@ -11,7 +11,7 @@ from flushmesh.rosterwatch import RosterWatch
 log = logging.getLogger("flushmesh")
 
 
-def discoveries(options: MeshOptions, watch: RosterWatch | None) -> list[Discovery]:
+def build_discoveries(options: MeshOptions, watch: RosterWatch | None) -> list[Discovery]:
     """Return what looks for peers as *options* say; *watch* is the roster file, if they come from one."""
     found: list[Discovery] = []
     if options.peers or watch is not None:

@@ -26,6 +26,10 @@ class Guard:
     def __enter__(self) -> None:
         self._lock.acquire()
 
+    def enter_within(self, patience: float) -> bool:
+        """Enter if the lock can be had within *patience* seconds, and return whether it could; -1 waits forever."""
+        return self._lock.acquire(timeout=patience)
+
     def __exit__(self, *exc_info: object) -> None:
         contents = self._contents
         dropped, evicted = contents.dropped, contents.evicted

@@ -18,8 +18,8 @@ class Flushed:
     A flush that came from a peer and was applied here.
 
     Without *key* and *tag* it was for the whole cache.  *origin* is the peer's name,
-    *sequence* the flush's place in its journal; *held* tells whether anything was here to
-    forget.
+    *sequence* the number of the flush among those of that peer, as in its receipt; *held* is
+    True if anything was here to forget.
     """
 
     cache: str
@@ -40,9 +40,9 @@ class CacheHooks:
     """
     The hooks of one cache.
 
-    None of them may block: *on_flushed* runs on the mesh's own thread, *on_evicted* and
-    *on_load_error* in the thread or task whose load it was.  One that raises is logged, and
-    harms nothing.
+    *on_flushed* runs on a thread of its own, one call after the other.  *on_evicted* and
+    *on_load_error* run in the thread or task whose load it was, and must not block.  One that
+    raises is logged, and harms nothing.
     """
 
     cache: str
@@ -62,7 +62,7 @@ class CacheHooks:
         if self.on_flushed is not None:
             try:
                 self.on_flushed(flushed)
-            except BaseException:  # Whatever a hook raises would end the mesh's own thread.
+            except BaseException:  # Whatever a hook raises would end the thread of the hooks.
                 log.exception(_FAILED, "on_flushed", self.cache)
 
     def evicted(self, key: str, value: object) -> None:

@@ -10,26 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from threading import Event, Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import cachetools
 
-from flushmesh.address import is_wildcard, split
+from flushmesh.address import expand, is_wildcard, split
 from flushmesh.cache import Cache
+from flushmesh.cacheupdates import CacheUpdates
 from flushmesh.clock import clock
-from flushmesh.errors import Isolated, MeshClosed
-from flushmesh.finding import discoveries
+from flushmesh.errors import Isolated, MeshClosed, StartError
+from flushmesh.finding import build_discoveries
+from flushmesh.hookrunner import HookRunner
 from flushmesh.hooks import CacheHooks, OnEvicted, OnFlushed, OnLoadError
 from flushmesh.keys import check_name
 from flushmesh.life import Life
-from flushmesh.logbook import note
+from flushmesh.logbook import Logbook
+from flushmesh.net.inbox import Inbox
 from flushmesh.options import (
     LISTEN_DEFAULT,
     MAXSIZE_DEFAULT,
@@ -39,12 +43,14 @@ from flushmesh.options import (
     MeshOptions,
     ping_interval,
 )
-from flushmesh.protocol.effects import Acknowledged, Apply, Distrust, Effect, Ready, Reconsider, Trust
+from flushmesh.protocol.effects import Acknowledged, Apply, Distrust, Effect, Ready, RecheckReceipts, Trust
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX, Journal
 from flushmesh.protocol.messages import Flush, Identity
 from flushmesh.protocol.node import Node, NodeOptions
 from flushmesh.protocol.peers import PEERS_MAX
-from flushmesh.receipt import Deliveries, Delivery, Receipt
+from flushmesh.protocol.trust import Source
+from flushmesh.receipt import Delivery, Receipt, ReceiptWaiters
+from flushmesh.receiptdesk import ReceiptDesk, ask
 from flushmesh.report import delivery_of, report
 from flushmesh.rosterfile import truth
 from flushmesh.rosterwatch import RosterWatch
@@ -54,8 +60,13 @@ if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
     from flushmesh.net.driver import Driver
 
+log = logging.getLogger("flushmesh")
+
 ROSTER_DEFAULT: Final = "flushmesh.toml"
 _ID_BYTES: Final = 16
+
+# How long the end of a mesh waits for threads that are changing a cache; they do so within microseconds.
+CLOSE_PATIENCE: Final = 0.1
 
 
 class Mesh:
@@ -79,6 +90,7 @@ class Mesh:
         expect: int = 0,
         max_staleness: float | None = STALENESS_DEFAULT,
         lost_after: float | Literal["auto"] | None = "auto",
+        give_up_silent: float | None = None,
         journal_flushes_max: int = JOURNAL_FLUSHES_MAX,
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
         peers_max: int = PEERS_MAX,
@@ -108,6 +120,7 @@ class Mesh:
             expect=expect,
             max_staleness=max_staleness,
             lost_after=lost_after,
+            give_up_silent=give_up_silent,
             journal_flushes_max=journal_flushes_max,
             journal_bytes_max=journal_bytes_max,
             peers_max=peers_max,
@@ -116,16 +129,24 @@ class Mesh:
         self._watch: RosterWatch | None = None
         self._caches: dict[str, Cache[Any]] = {}
         self._disabled = int(truth("FLUSHMESH_DISABLED", os.environ))
+        self._unstarted = False
+        self._updates = CacheUpdates(self._caches)
         self._staleness_min = self.options.staleness
-        self._life = Life(mesh, self._launch, self._ended, self._forked)
+        self._life = Life(mesh, self._launch, self._started, self._not_started, self._ended, self._forked)
         self._begin()
 
     def _begin(self) -> None:
-        self._making = Lock()  # Protects `_caches` and `_disabled`.
-        self._lock = Lock()  # Protects `_node`; held for microseconds.
+        self._making = Lock()  # Protects `_caches`, `_disabled` and `_unstarted`.
+        # The driver's thread alone touches it while that runs.
         self._node: Node | None = None
+        self._inbox = Inbox()
         self._ready = Event()
-        self._deliveries = Deliveries(self._delivery, self._ask)
+        self._logbook = Logbook()
+        self._hook_runner = HookRunner()
+        self._waiters = ReceiptWaiters(self._delivery, self._later)
+        self._desk = ReceiptDesk(
+            self._inbox, self._thread, self._delivery, self._hasten, self._waiters.add, self._waiters.forget
+        )
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str] = ROSTER_DEFAULT, *, name: str = "") -> Self:
@@ -167,8 +188,8 @@ class Mesh:
         Return the cache *name*, made at the first call.
 
         The options are those of `CacheOptions`; durations are in seconds.  *on_flushed* is
-        called after each flush that came from a peer, on the mesh's own thread: it must be
-        quick, and may use the cache but not wait for a receipt.  *on_evicted* is called with
+        called after each flush that came from a peer, in their order, on a thread for the hooks
+        of this mesh; beyond 10,000 that wait, events are left out.  *on_evicted* is called with
         the key and value of an entry that had to make room, *on_load_error* with the key and
         error of a load, both where the load ran.  Raises ValueError if the cache exists with
         other options or hooks.
@@ -209,9 +230,12 @@ class Mesh:
 
     def _disable(self, *, by: int) -> None:
         with self._making:
-            self._disabled += by
-            for cache in self._caches.values():
-                cache.disable(by=by)
+            self._disable_locked(by=by)
+
+    def _disable_locked(self, *, by: int) -> None:
+        self._disabled += by
+        for cache in self._caches.values():
+            cache.disable(by=by)
 
     # Life.
 
@@ -219,8 +243,9 @@ class Mesh:
         """
         Listen, and begin to look for peers; return without waiting for them.
 
-        Called by the first use if not before.  Raises StartError if the node cannot listen,
-        MeshClosed after `close`.
+        Called by the first use if not before.  Raises StartError if the node cannot start,
+        MeshClosed after `close`.  A use of a cache that finds the mesh unable to start does not
+        raise: it loads, keeps nothing, and leaves the next attempt to a later use.
         """
         self._life.start()
 
@@ -228,33 +253,60 @@ class Mesh:
         # Here and not above: importing gRPC starts what a process that forks must not have.
         from flushmesh.net.driver import Driver
 
-        driver = Driver(self._lock, clock, self._make_node, self._carry_out, self._life.ended)
+        driver = Driver(
+            self._inbox, clock, self._make_node, self._carry_out, self._updates.forget_all, self._life.ended
+        )
         options = self.options
-        driver.start(options.listen_addresses, discoveries(options, self._watch), insecure=options.insecure)
+        driver.start(options.listen_addresses, build_discoveries(options, self._watch), insecure=options.insecure)
         return driver
+
+    def _started(self) -> None:
+        self._set_unstarted(whether=False)
+
+    def _not_started(self) -> None:
+        """Keep nothing until the mesh runs: no peer would report what is stale."""
+        self._node = None
+        self._set_unstarted(whether=True)
+
+    def _set_unstarted(self, *, whether: bool) -> None:
+        with self._making:
+            if self._unstarted is not whether:
+                self._unstarted = whether
+                self._disable_locked(by=1 if whether else -1)
 
     def close(self) -> None:
         """
         Say goodbye to the peers and stop; return within two seconds, whatever they do.
 
-        What was flushed before is sent first.  A second call waits for the first, at most as
-        long.  In a hook it returns at once, and all this happens after the hook.
+        What was flushed before is sent first.  If no node was met yet, this waits for one as
+        long as it may, and logs a warning if the flushes reached none.  A second call waits for
+        the first, at most as long.
         """
         self._life.close()
 
     def _ended(self) -> None:
-        """Serve nothing any more: from now on nobody says what is stale."""
-        self._deliveries.close()
-        for cache in list(self._caches.values()):
-            cache.close()
+        """Serve nothing any more: from now on no peer reports what is stale."""
+        self._inbox.end()
+        self._waiters.close()
+        self._hook_runner.close()
+        # A thread whose signal handler closes this mesh may be in the middle of a change of a cache, which goes on
+        # only after that: it must not be waited for.
+        kept = [cache for cache in list(self._caches.values()) if not _close(cache, CLOSE_PATIENCE)]
+        if kept:
+            Thread(target=_close_all, args=(kept,), name="flushmesh close", daemon=True).start()
 
     def _forked(self) -> None:
         """In a forked child: be another node, with empty caches."""
+        known: partial[Delivery] | None = None
         if self._node is not None:
-            self._deliveries.freeze(partial(delivery_of, self._node, clock()))
+            known = partial(delivery_of, self._node, clock())
+        self._desk.freeze(known or _nothing_known)
+        self._hook_runner.disown()
         self._begin()
         for cache in self._caches.values():
             cache.reset()
+        self._updates.reset()
+        self._set_unstarted(whether=False)
 
     def __enter__(self) -> Self:
         self.start()
@@ -283,108 +335,159 @@ class Mesh:
 
     def status(self) -> MeshStatus:
         """Return what this node knows of itself and its peers, at this moment."""
+        return ask(self._inbox, self._thread(), self._report, self._report)
+
+    def _report(self) -> MeshStatus:
         node = self._node
         if node is None:
             return not_started(self.options.mesh, self.options.node_name(), self._life.state)
-        with self._lock:
-            return report(node, self._life.state, clock())
+        return report(node, self._life.state, clock(), self._hook_runner.dropped)
+
+    def give_up(self, address: str) -> bool:
+        """
+        Forget, by hand, what is silent at *address*: peers, and a node that may be there unmet.
+
+        *address* is written as in a roster, with one port or a range of them.  Returns whether
+        anything there was waited for.
+        For a host that is gone for good while a roster or DNS still names it: until it is
+        taken out of there, or given up like this, entries are served by their own age alone.  A
+        peer that is alive, and only cut off, is not reached by later flushes either way; it
+        is met again when the cut ends.
+        """
+        addresses = expand(address)
+        driver = self._life.driver
+        runner = None if driver is None else driver.runner
+        if driver is None or runner is None:
+            return False
+
+        def give_up() -> bool:
+            return sum([runner.give_up(each) for each in addresses]) > 0
+
+        return ask(self._inbox, driver, give_up, lambda: False)
 
     # What a cache needs.
 
     def ensure_started(self) -> None:
-        """Start if that has not happened yet; raise MeshClosed once closed."""
+        """Start if that has not happened yet, and go on if it fails; raise MeshClosed once closed."""
         if self._life.driver is None:
-            self._life.start()
+            self._life.ensure_started()
 
     def broadcast(
         self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
     ) -> Receipt:
         """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
-        self.ensure_started()
-        node, driver = self._node, self._life.driver
-        if node is None or driver is None:
+        life = self._life
+        if life.driver is None:
+            self._raise_unless_started()
+        receipt = Receipt(clock(), self._desk)
+        if not self._inbox.flush(Flush(cache, key, tag, version), receipt):
+            # No peer reads after the goodbye.
+            raise MeshClosed(self.options.mesh)
+        return receipt
+
+    def _raise_unless_started(self) -> None:
+        error = self._life.ensure_started()
+        if error is not None:
+            raise StartError(str(error))
+        if self._life.driver is None:
             raise MeshClosed(self.options.mesh) if self._life.closed else Isolated()
-        with self._lock:
-            # What comes after the goodbye would be numbered, and sent to nobody.
-            if node.leaving:
-                raise MeshClosed(self.options.mesh)
-            sequence = node.flush(Flush(cache, key, tag, version))
-        driver.wake()
-        return Receipt(sequence, clock(), self._deliveries)
+
+    def run_hook(self, hook: Callable[[Any], None], event: object) -> None:
+        """Have *hook* called with *event* on the thread of the hooks."""
+        self._hook_runner.put(hook, event)
 
     # What the driver needs, on its thread.
 
-    def _make_node(self, address: str, sources: Mapping[str, float]) -> Node:
+    def _make_node(self, address: str, sources: Mapping[str, Source]) -> Node:
         options = self.options
-        if is_wildcard(address):
+        if address and is_wildcard(address):
             # Peers complete it with the host they see this node at.
             address = f":{split(address)[1]}"
         if self._node is not None:
             # It comes back from a suspension.
-            node = self._node
-            if address != node.identity.address:
-                node.identity = node.peers.me = dataclasses.replace(node.identity, address=address)
-                node.contacts.moved()
-            return node
+            if address != self._node.identity.address:
+                self._node.moved(address)
+            return self._node
         self._node = Node(
             options.mesh,
             Identity(secrets.token_bytes(_ID_BYTES), options.node_name(), address),
             Journal(options.journal_flushes_max, options.journal_bytes_max),
-            NodeOptions(options.staleness, options.lost_seconds, options.peers_max, sources, options.expect),
+            NodeOptions(
+                options.staleness,
+                options.lost_seconds,
+                options.silent_seconds,
+                options.peers_max,
+                sources,
+                options.expect,
+            ),
             clock(),
             ping_interval(self._staleness_min),
+            self._staleness_min,
         )
         return self._node
 
     def _carry_out(self, effect: Effect) -> None:
-        note(effect)
         match effect:
-            case Apply() | Trust() | Distrust():
-                self._tell_caches(effect)
+            case Apply():
+                self._updates.apply(effect)
+            case Trust(at):
+                self._updates.trust(at)
+            case Distrust(since=since):
+                self._updates.distrust(since)
             case Acknowledged(upto):
-                self._deliveries.acknowledged(upto)
-            case Reconsider():
-                self._deliveries.reconsider()
+                self._waiters.acknowledged(upto)
+            case RecheckReceipts():
+                self._waiters.recheck()
             case Ready():
                 self._ready.set()
-
-    def _tell_caches(self, effect: Apply | Trust | Distrust) -> None:
-        caches = list(self._caches.values())
-        match effect:
-            case Apply(origin, first, flushes):
-                for sequence, flush in enumerate(flushes, first):
-                    cache = self._caches.get(flush.cache)
-                    if cache is not None:
-                        cache.apply(flush.key, flush.tag, flush.version, origin.name, sequence)
-            case Trust(at):
-                for cache in caches:
-                    cache.trust(at)
-            case Distrust(since=since):
-                for cache in caches:
-                    cache.distrust(since)
+        # Last: a handler of the application's that raises must not keep a flush from being applied.
+        self._logbook.log_effect(effect)
 
     def _bring_up_to_date(self, cache: Cache[Any]) -> None:
         """Tell a cache that is made while the mesh runs what the others know, and the node what it demands."""
         node = self._node
+
+        def bring() -> None:
+            assert node is not None
+            node.ping_interval = ping_interval(self._staleness_min)
+            node.staleness_min = self._staleness_min
+            cache.trust(node.trust.at)
+
         if node is not None:
-            with self._lock:
-                node.ping_interval = ping_interval(self._staleness_min)
-                cache.trust(node.trust.at)
+            self._inbox.ask(bring)
 
     # What receipts need.
 
-    def _delivery(self, receipt: Receipt) -> Delivery:
-        if self._node is None:
-            return Delivery()
-        with self._lock:
-            return delivery_of(self._node, clock(), receipt)
+    def _thread(self) -> Driver | None:
+        return self._life.running
 
-    def _ask(self, sequence: int) -> None:
-        driver = self._life.driver
-        if driver is None or self._node is None:
-            return
-        if driver.is_current_thread:
-            raise RuntimeError("a receipt cannot be waited for in a hook: its answer comes on this very thread")
-        with self._lock:
-            effects = self._node.ask(sequence)
-        driver.act_soon(effects)
+    def _delivery(self, receipt: Receipt) -> Delivery:
+        return _nothing_known(receipt) if self._node is None else delivery_of(self._node, clock(), receipt)
+
+    def _hasten(self, receipt: Receipt) -> None:
+        driver, node = self._life.running, self._node
+        if receipt.position and node is not None and driver is not None and driver.runner is not None:
+            driver.runner.act(node.ask(receipt.position))
+
+    def _later(self, seconds: float, function: Callable[[], None]) -> None:
+        driver = self._life.running
+        if driver is not None:
+            driver.later(seconds, function)
+
+
+def _close_all(caches: Sequence[Cache[Any]]) -> None:
+    for cache in caches:
+        _close(cache)
+
+
+def _close(cache: Cache[Any], patience: float = -1) -> bool:
+    try:
+        return cache.close(patience)
+    except Exception:
+        # Its policy has raised, after which nothing is served or kept all the same.
+        log.exception('cache "%s" failed to close', cache.name)
+        return True
+
+
+def _nothing_known(_receipt: Receipt) -> Delivery:
+    return Delivery(undecided=True)

@@ -36,6 +36,8 @@ LOST_AFTER_MIN: Final = 120.0
 
 PING_INTERVAL_MIN: Final = 0.2
 PING_INTERVAL_MAX: Final = 5.0
+# A peer is never given up for fewer pings that were not answered.
+PINGS_MISSED_MIN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,11 @@ class MeshOptions:
 
     *max_staleness* is how many seconds a hit may be older than the last proof that it was
     current; None turns the bound off.  *lost_after* is how many seconds without a word
-    from a peer it takes to give it up, None for ever; "auto" is two minutes, or twice
-    *max_staleness* if that is more.
+    from a peer it takes to give it up, None if never; "auto" is two minutes, or twice
+    *max_staleness* if that is more.  A silent peer that a roster or DNS still names is not
+    given up by that, because it may be alive and cut off: entries are then served by their
+    own age alone.  *give_up_silent* is how many seconds it takes to give up such a peer too;
+    None, the default, means never, and any number puts hits before the bound.
     """
 
     mesh: str
@@ -141,6 +146,7 @@ class MeshOptions:
     expect: int = 0
     max_staleness: float | None = STALENESS_DEFAULT
     lost_after: float | Literal["auto"] | None = "auto"
+    give_up_silent: float | None = None
     journal_flushes_max: int = JOURNAL_FLUSHES_MAX
     journal_bytes_max: int = JOURNAL_BYTES_MAX
     peers_max: int = PEERS_MAX
@@ -183,11 +189,25 @@ class MeshOptions:
             if getattr(self, limit) < 1:
                 raise ValueError(f"{limit}: at least 1, not {getattr(self, limit)}")
         _check_duration("max_staleness", self.max_staleness)
+        self._check_lost_after()
+        _check_duration("give_up_silent", self.give_up_silent)
+        if self.silent_seconds < self.lost_seconds:
+            raise ValueError(
+                f"give_up_silent: at least lost_after, {self.lost_seconds:g} seconds, not {self.give_up_silent:g}"
+            )
+
+    def _check_lost_after(self) -> None:
         if self.lost_after == "auto":
             return
         _check_duration("lost_after", self.lost_after)
         if self.lost_seconds < self.staleness < inf:
             raise ValueError(f"lost_after: at least max_staleness, {self.staleness:g}, not {self.lost_after:g}")
+        least = round(PINGS_MISSED_MIN * ping_interval(self.staleness), 3)
+        if self.lost_seconds < least:
+            raise ValueError(
+                f"lost_after: at least {least:g} seconds, three times as long as between two signs of life, "
+                f"not {self.lost_after:g}; healthy peers would be given up"
+            )
 
     def _check_reach(self) -> None:
         for place, addresses in self._places():
@@ -219,6 +239,11 @@ class MeshOptions:
         if self.lost_after == "auto":
             return LOST_AFTER_MIN if self.staleness == inf else max(LOST_AFTER_MIN, 2 * self.staleness)
         return inf if self.lost_after is None else self.lost_after
+
+    @property
+    def silent_seconds(self) -> float:
+        """`give_up_silent` in seconds; infinite if it is off."""
+        return inf if self.give_up_silent is None else self.give_up_silent
 
     def cache_options(self, name: str, asked: CacheOptions) -> CacheOptions:
         """Return *asked* with what `caches` says of the cache *name* over it; raise if they do not fit."""

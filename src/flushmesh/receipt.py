@@ -1,19 +1,24 @@
 """
-Receipt: what a flush returns; it tells which peers have applied the flush.
+Receipt: what a flush returns; it reports which peers have applied the flush.
 
-A receipt is three words of memory.  Only when somebody waits for it are the peers asked to
+A receipt is four words of memory.  Only when a caller waits for it are the peers asked to
 acknowledge at once, and only then does a future exist.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heappop, heappush
-from threading import Lock
+from time import perf_counter
+from typing import Final, Protocol
+
+# How a second look at many receipts is spread: this long at a time, with this pause between.
+LOOK_MAX: Final = 0.001
+LOOK_PAUSE: Final = 0.05
 
 
 class Outcome(StrEnum):
@@ -22,145 +27,223 @@ class Outcome(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     FENCED = "fenced"
     PENDING = "pending"
+    UNREACHED = "unreached"
+    ALONE = "alone"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """
-    How far a flush has come, by the names of the peers.
+    How far a flush has come.
 
-    *acknowledged* have applied it.  *fenced* have not said so, but can no longer serve
-    anything older, by this node's own clock.  *missing* are the others.
+    *acknowledged* are the names of the peers that have applied it.  Those in *fenced* have not
+    confirmed it, but can no longer serve anything older, by this node's own clock.  *missing*
+    are the other peers.  *unreached* are addresses that a roster or a discovery names and from
+    which nothing ever came back: a node there has not heard of the flush.  *alone* is set if
+    this node has met no other although its roster or discovery names some.  *undecided* is
+    set while the node still looks for others, or if it ended before the flush was sent.
     """
 
     acknowledged: tuple[str, ...] = ()
     fenced: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    unreached: tuple[str, ...] = ()
+    alone: bool = False
+    undecided: bool = False
 
     @property
     def outcome(self) -> Outcome:
-        """PENDING while anybody is missing, else FENCED if anybody is fenced, else ACKNOWLEDGED."""
-        if self.missing:
+        """
+        The least that can be said of every node.
+
+        PENDING while a peer is missing or more may turn up; then UNREACHED if an address is,
+        ALONE, FENCED if any peer is, and else ACKNOWLEDGED.
+        """
+        if self.missing or self.undecided:
             return Outcome.PENDING
+        if self.unreached:
+            return Outcome.UNREACHED
+        if self.alone:
+            return Outcome.ALONE
         return Outcome.FENCED if self.fenced else Outcome.ACKNOWLEDGED
+
+    @property
+    def complete(self) -> bool:
+        """
+        Whether no node serves anything older than the flush any more.
+
+        True if every member has applied it or is fenced, and none can be missing from the list.
+        """
+        return self.outcome in (Outcome.ACKNOWLEDGED, Outcome.FENCED)
+
+
+class Desk(Protocol):
+    """Where receipts are asked for; every method may be called from any thread."""
+
+    def watch(self, receipt: Receipt) -> Future[Delivery]:
+        """Return a future that is resolved once nothing more can be expected; raise on the mesh's own thread."""
+
+    def look(self, receipt: Receipt) -> Delivery:
+        """Have the peers acknowledge at once, and return what is known now; raise on the mesh's own thread."""
+
+    def forget(self, waiter: Future[Delivery]) -> None:
+        """Stop watching."""
 
 
 class Receipt:
     """
-    Stands for one flush; `sequence` is its place in this node's journal, `flushed_at` when it
-    was made, on this node's clock.
+    Stands for one flush, which was made at `flushed_at` on this node's clock.
+
+    `position` is its place in this node's journal, which numbers changes of membership too; 0
+    until it is there.
 
     Wait for it from any thread, or await it in any event loop.  Neither ever raises for a
     slow peer.
     """
 
-    __slots__ = ("_deliveries", "flushed_at", "sequence")
+    __slots__ = ("_desk", "_sequence", "flushed_at", "position")
 
-    def __init__(self, sequence: int, flushed_at: float, deliveries: Deliveries) -> None:
-        self.sequence = sequence
+    def __init__(self, flushed_at: float, desk: Desk, position: int = 0, sequence: int = 0) -> None:
         self.flushed_at = flushed_at
-        self._deliveries = deliveries
+        self.position = position
+        self._desk = desk
+        self._sequence = sequence
 
     def __repr__(self) -> str:
-        return f"<Receipt {self.sequence}>"
+        return f"<Receipt {self._sequence or 'not numbered yet'}>"
+
+    @property
+    def sequence(self) -> int:
+        """
+        The number of the flush among those of this node, as `Flushed.sequence` has it on peers.
+
+        It is 0 until the mesh's own thread has counted it, a moment after the flush.
+        """
+        return self._sequence
+
+    def numbered(self, position: int, sequence: int) -> None:
+        """Record where in the journal the flush is, and its number; called on the mesh's own thread."""
+        self.position = position
+        self._sequence = sequence
 
     def wait(self, timeout: float | None = None) -> Delivery:
         """
         Block until every peer has applied the flush or is fenced, at most *timeout* seconds.
 
-        A mesh without peers has nobody to wait for; neither is a peer that leaves, or is given
-        up.  Raises RuntimeError on the mesh's own thread (in `on_flushed`), where the answer
-        could never arrive.
+        `complete` of what is returned is the yes or no.  A peer that leaves, or is given up,
+        is not waited for.  While the node still looks for others, it waits for those too.
+        Raises RuntimeError on the mesh's own thread, as in the `run` of a discovery: the answer
+        could never arrive there.
         """
-        waiter = self._deliveries.watch(self)
+        if timeout is not None and timeout <= 0:
+            return self._desk.look(self)
+        waiter = self._desk.watch(self)
         try:
-            wait([waiter], timeout)
+            return waiter.result(timeout)
+        except TimeoutError:
+            pass
         finally:
-            self._deliveries.settle(waiter)
-        return waiter.result()
+            if not waiter.done():
+                self._desk.forget(waiter)
+        return self._desk.look(self)
 
     def __await__(self) -> Generator[object, None, Delivery]:
         """Wait without blocking; `asyncio.timeout` around it bounds the wait."""
         return self._arrive().__await__()
 
     async def _arrive(self) -> Delivery:
-        waiter = self._deliveries.watch(self)
+        waiter = self._desk.watch(self)
         try:
             return await asyncio.wrap_future(waiter)
         finally:
-            self._deliveries.settle(waiter)
+            if not waiter.done() or waiter.cancelled():
+                self._desk.forget(waiter)
 
 
-class Deliveries:
+class ReceiptWaiters:
     """
-    Everybody who waits for receipts of one mesh.
+    Every receipt of one mesh that is being waited for; on the mesh's own thread alone.
 
-    *delivery* tells how far a flush has come, *ask* has the peers acknowledge it at once.
+    *delivery* returns how far a flush has come, *later* has a function called after some
+    seconds on this thread.
     """
 
-    def __init__(self, delivery: Callable[[Receipt], Delivery], ask: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        delivery: Callable[[Receipt], Delivery],
+        later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
         self._delivery = delivery
-        self._ask = ask
-        self._lock = Lock()  # Protects `_waiters`, `_order` and `_closed`.
+        self._later = later
         self._waiters: dict[Future[Delivery], Receipt] = {}
         self._order: list[tuple[int, int, Future[Delivery]]] = []
         self._count = 0
+        self._to_look_at: list[Future[Delivery]] = []
+        self._looking = False
         self._closed = False
 
-    def watch(self, receipt: Receipt) -> Future[Delivery]:
-        """Return a future of how the flush of *receipt* is delivered."""
-        waiter: Future[Delivery] = Future()
-        self._ask(receipt.sequence)
-        with self._lock:
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def add(self, waiter: Future[Delivery], receipt: Receipt) -> None:
+        """Resolve *waiter* once nothing more can be expected of *receipt*."""
+        if self._closed:
             self._waiters[waiter] = receipt
-            self._count += 1
-            if len(self._order) > 2 * len(self._waiters) + 64:
-                # Most of them have stopped waiting.
-                self._order = sorted(entry for entry in self._order if entry[2] in self._waiters)
-            heappush(self._order, (receipt.sequence, self._count, waiter))
-            closed = self._closed
-        if closed or not self._delivery(receipt).missing:
-            self.settle(waiter)
-        return waiter
+            self._resolve(waiter, self._delivery(receipt))
+            return
+        self._waiters[waiter] = receipt
+        self._count += 1
+        if len(self._order) > 2 * len(self._waiters) + 64:
+            # Most of them have stopped waiting.
+            self._order = sorted(entry for entry in self._order if entry[2] in self._waiters)
+        heappush(self._order, (receipt.position, self._count, waiter))
+        self._look_at(waiter)
+
+    def forget(self, waiter: Future[Delivery]) -> None:
+        """Stop watching: its caller does not wait any more."""
+        self._waiters.pop(waiter, None)
 
     def acknowledged(self, upto: int) -> None:
         """Look again at the flushes up to *upto*, which every peer has acknowledged."""
-        reached = []
-        with self._lock:
-            while self._order and self._order[0][0] <= upto:
-                reached.append(heappop(self._order)[2])
-        self._reconsider(reached)
+        while self._order and self._order[0][0] <= upto:
+            self._look_at(heappop(self._order)[2])
 
-    def reconsider(self) -> None:
-        """Look at every receipt again: somebody is fenced by now, or no longer waited for."""
-        with self._lock:
-            waiters = list(self._waiters)
-        self._reconsider(waiters)
+    def recheck(self) -> None:
+        """Look at every receipt again: a peer may be fenced by now, or no longer waited for."""
+        # Many callers may wait for one frozen peer.  They are looked at in slices, so that this
+        # thread has time for everything else.
+        if not self._looking:
+            self._to_look_at = list(self._waiters)
+            self._look()
 
-    def _reconsider(self, waiters: Iterable[Future[Delivery]]) -> None:
-        for waiter in waiters:
-            receipt = self._waiters.get(waiter)
-            if receipt is not None and not self._delivery(receipt).missing:
-                self.settle(waiter)
+    def _look(self) -> None:
+        deadline = perf_counter() + LOOK_MAX
+        while self._to_look_at and perf_counter() < deadline:
+            self._look_at(self._to_look_at.pop())
+        self._looking = bool(self._to_look_at)
+        if self._looking:
+            self._later(LOOK_PAUSE, self._look)
+
+    def _look_at(self, waiter: Future[Delivery]) -> None:
+        receipt = self._waiters.get(waiter)
+        if receipt is not None:
+            delivery = self._delivery(receipt)
+            if delivery.outcome is not Outcome.PENDING:
+                self._resolve(waiter, delivery)
+
+    def _resolve(self, waiter: Future[Delivery], delivery: Delivery) -> None:
+        del self._waiters[waiter]
+        # A task that was cancelled has cancelled its future.
+        if waiter.set_running_or_notify_cancel():
+            waiter.set_result(delivery)
+
+    def pause(self) -> None:
+        """Look at nothing until the next recheck: the loop that *later* stands for is ending."""
+        self._looking = False
+        self._to_look_at = []
 
     def close(self) -> None:
-        """Settle everybody with what is known: nothing more will be."""
-        with self._lock:
-            self._closed = True
-            waiters = list(self._waiters)
-        for waiter in waiters:
-            self.settle(waiter)
-
-    def freeze(self, delivery: Callable[[Receipt], Delivery]) -> None:
-        """In a forked child: the flushes are the parent's, and nothing more than *delivery* will be known of them."""
-        self._lock = Lock()
-        self._waiters, self._order, self._closed = {}, [], True
-        self._delivery, self._ask = delivery, lambda _sequence: None
-
-    def settle(self, waiter: Future[Delivery]) -> None:
-        """Tell *waiter* what is known now, unless it has been told already."""
-        with self._lock:
-            receipt = self._waiters.pop(waiter, None)
-        # Whoever comes second finds it gone.  A task that was cancelled cancels its future.
-        if receipt is not None and waiter.set_running_or_notify_cancel():
-            waiter.set_result(self._delivery(receipt))
+        """Resolve every waiter with what is known: nothing more will be."""
+        self._closed = True
+        for waiter, receipt in list(self._waiters.items()):
+            self._resolve(waiter, self._delivery(receipt))

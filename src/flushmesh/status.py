@@ -60,7 +60,8 @@ class MeshStatus:
     before the start.  Four things that may be wrong are said in a sentence each, empty if they
     are not: *running_out* why entries run out, *waiting_for* whom joining waits for, *split* who
     does not see whom, *alone* why nobody is followed.  *ready* is as in `Mesh.ready`.  *refusals*
-    holds, for each address whose node would not serve this one, the reason.
+    holds, for each address whose node would not serve this one, the reason.  *events_dropped*
+    counts the events that were left out because `on_flushed` was slower than they came.
     """
 
     mesh: str
@@ -77,6 +78,7 @@ class MeshStatus:
     ready: bool
     peers: tuple[PeerStatus, ...]
     refusals: dict[str, str]
+    events_dropped: int = 0
 
     def __str__(self) -> str:
         proof = "nothing is proven yet" if self.proof_age is None else f"proof {_seconds(self.proof_age)} old"

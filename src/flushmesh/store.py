@@ -250,12 +250,45 @@ class Store(Generic[V]):
                 entry.run_out(max(entry.loaded_at, since) + entry.bound)
             self._revoke_all_locked()
 
-    def close(self) -> None:
-        """Forget everything for good: nothing is stored any more."""
-        with self._guard:
+    def empty(self) -> None:
+        """
+        Forget everything, in whatever state an error of the policy has left it.
+
+        The contents are made again, because the old ones and their policy may not agree.  They
+        are hidden first, so that nothing is served even if the policy cannot be made.
+        """
+        with self._lock:
+            old, hits = self.contents, self.contents.hits()
+            lost = list(old.entries.values())
+            old.entries.clear()
+            self.entries.clear()
+            self._revoke_all_locked()
+            tags = Tags()
+            # Writes that are open compare it with what they began at.
+            tags.count = self._tags.count
+            contents = self._make_contents(self.entries, tags)
+            contents.hits_gone, contents.evictions, contents.expiries = hits, old.evictions, old.expiries
+            contents.show(not self._disabled)
+            self.contents, self._tags = contents, tags
+            self._guard = Guard(self._lock, self.contents, self._on_evicted)
+        del old, lost  # Outside the lock: the end of a value may run code of the application.
+
+    def close(self, patience: float = -1) -> bool:
+        """
+        Forget everything for good: nothing is stored any more.
+
+        Return False if another thread kept the lock for *patience* seconds, and nothing was done.
+        """
+        guard = self._guard
+        if not guard.enter_within(patience):
+            return False
+        try:
             self._closed = True
             self.contents.clear()
             self._revoke_all_locked()
+        finally:
+            guard.__exit__()
+        return True
 
     def disable(self, *, by: int) -> None:
         """Serve and store nothing until as many have ended it as began it: *by* is 1 or -1."""

@@ -153,15 +153,12 @@ def test_last_instance_to_end_ends_the_launcher(start_demo: StartDemo) -> None:
 
 
 def test_mesh_that_cannot_listen_is_one_line(tmp_path: Path) -> None:
-    """When an instance finds no free port of the roster, its reason is printed and everything ends with code 1."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        roster = tmp_path / "roster.toml"
-        roster.write_text(f'mesh = "x"\nlisten = "{address}"\npeers = ["{address}"]\n')
+    """When the roster's host is none of this machine, the reason is printed and everything ends with code 1."""
+    address = "192.0.2.1:7946"
+    roster = tmp_path / "roster.toml"
+    roster.write_text(f'mesh = "x"\ninsecure = true\nlisten = "{address}"\npeers = ["{address}"]\n')
 
-        ended = run("--port", "0", "--instances", "1", "--roster", str(roster))
+    ended = run("--port", "0", "--instances", "1", "--roster", str(roster))
 
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[0].startswith("instance 1: ")

@@ -94,6 +94,8 @@ def main(options: dict[str, Any]) -> None:
                 return calm.flush(key).sequence
             case "flush and wait":
                 return str(calm.flush(key).wait(DEADLINE).outcome)
+            case "give up":
+                return mesh.give_up(key)
             case "status":
                 return brief(mesh)
             case "log":

@@ -81,7 +81,11 @@ def test_two_hosts_that_cannot_reach_each_other_let_entries_run_out(fleet_of):
     for worker in fleet.on("a", "b"):
         status = worker("status")
         assert status["proof_age"] > LOST_AFTER
-        assert re.search("^[ab][12] at .* is (out of reach|connected but does not answer)", status["running_out"])
+        assert re.search(
+            r"^[ab][12] at .* is (out of reach|connected but does not answer)"
+            r"|^nothing comes back from 10\.77\.0\.[12]:",
+            status["running_out"],
+        )
     assert all(worker("status")["proof_age"] < MAX_STALENESS / 2 for worker in fleet.on("c", "d"))
     fleet.network.rejoin(fleet.host("a"), fleet.host("b"))
     fleet.recovers("two hosts were parted for eight seconds")
@@ -90,14 +94,35 @@ def test_two_hosts_that_cannot_reach_each_other_let_entries_run_out(fleet_of):
     assert fleet.judge().violations == []
 
 
-def test_a_host_that_vanishes_is_served_without_and_then_forgotten(fleet_of):
-    """Where a host loses its power, the others serve by G4 until lost_after, and go on without it then."""
-    fleet = fleet_of(lost_after=LOST_AFTER)
-    vanished = fleet.host("d")
+def lose_power(fleet, host):
+    """Have *host* vanish for good, although the roster goes on naming it."""
+    vanished = fleet.host(host)
     fleet.network.unplug(vanished)
-    for worker in fleet.on("d"):
+    for worker in fleet.on(host):
         fleet.crash(worker.name)
     fleet.forget(vanished)
+
+
+def test_a_host_that_vanishes_while_it_is_named_holds_the_proof(fleet_of):
+    """Where a host loses its power, the others serve by G4 for as long as it is named, until a person gives it up."""
+    fleet = fleet_of(lost_after=LOST_AFTER)
+    lose_power(fleet, "d")
+
+    fleet.let_work(2 * LOST_AFTER)
+    for worker in fleet.workers.values():
+        status = worker("status")
+        assert status["proof_age"] > 1.5 * LOST_AFTER
+        assert re.search(r"(d[12] at|from) 10\.77\.0\.4:.* take it out of the roster", status["running_out"])
+    assert all(worker("give up", key="10.77.0.4:7946-7953") for worker in fleet.workers.values())
+    fleet.recovers("a vanished host was given up by hand")
+
+    assert fleet.judge().violations == []
+
+
+def test_a_host_that_vanishes_is_served_without_and_then_forgotten(fleet_of):
+    """With give_up_silent, the others serve by G4 until then, and go on without it."""
+    fleet = fleet_of(lost_after=LOST_AFTER, give_up_silent=LOST_AFTER)
+    lose_power(fleet, "d")
 
     fleet.let_work(LOST_AFTER - 1.0)
     assert all(worker("status")["proof_age"] > MAX_STALENESS for worker in fleet.workers.values())

@@ -6,6 +6,7 @@ Imported, `NodeProcess` starts it and talks to it.
 """
 
 import json
+import logging
 import os
 import select
 import signal
@@ -67,8 +68,21 @@ class NodeProcess:
         return json.loads(line)
 
 
+class Warnings(logging.Handler):
+    """Keeps what is logged at WARNING or above."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
 def main() -> None:
     options = json.loads(sys.argv[1])
+    warnings = Warnings()
+    logging.getLogger("flushmesh").addHandler(warnings)
     mesh = Mesh(options.pop("mesh", "m"), **options)
     flushed: list[tuple[str, int]] = []
     cache = mesh.cache("c", on_flushed=lambda flush: flushed.append((flush.origin, flush.sequence)))
@@ -90,10 +104,14 @@ def main() -> None:
                 return [str(delivery.outcome), sorted(delivery.missing)]
             case "flushed":
                 return flushed
+            case "flushed by":
+                return dict(flushed)
             case "following":
                 return sorted(peer.name for peer in mesh.status().peers if peer.state == "following")
             case "peers":
                 return {peer.name: str(peer.state) for peer in mesh.status().peers}
+            case "warnings":
+                return warnings.lines
             case "refusals":
                 return mesh.status().refusals
             case "close":

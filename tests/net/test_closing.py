@@ -27,7 +27,7 @@ def ask_on_and_on(cache):
 def test_the_last_flushes_and_the_goodbye_arrive_although_the_follower_speaks(start):
     """However often peers close right after a flush, beside a follower that pings and acknowledges: nothing is lost."""
     a = start("a", listen="127.0.0.1:0", mdns=False, max_staleness=2.0)
-    heads = {}
+    flushes = {}
     for number in range(40):
         with Mesh("m", name=f"b{number}", peers=[a.address], max_staleness=2.0) as b:
             cache = b.cache("c")
@@ -38,9 +38,9 @@ def test_the_last_flushes_and_the_goodbye_arrive_although_the_follower_speaks(st
             asking.start()
             wait_until(lambda b=b: b.status().head > 500)
         asking.join()
-        heads[f"b{number}"] = b.status().head
+        flushes[f"b{number}"] = b._node.journal.flushes
 
-    assert dict(a("flushed")) == heads
+    a.wait_for("flushed by", flushes)
     assert a("peers") == {}
 
 
@@ -63,6 +63,47 @@ def test_a_node_that_lives_for_a_moment_leaves_no_ghost(start):
     assert a("peers") == {}
 
 
+def test_what_was_flushed_before_a_node_is_met_is_sent_before_the_goodbye(ports, caplog):
+    """A script that flushes and closes at once waits until it has met a node, and its flush arrives."""
+    places = ports(1)
+    with Mesh("m", name="b", listen=places, mdns=False) as b:
+        applied = []
+        b.cache("c", on_flushed=lambda flushed: applied.append((flushed.origin, flushed.key)))
+        for number in range(10):
+            # Beside an address from which nothing comes back, joining goes on long after the node has been met.
+            with Mesh("m", name=f"a{number}", peers=[places, "224.0.0.1:1"], insecure=True) as a:
+                a.cache("c").flush("k")
+
+        wait_until(lambda: len(applied) == 10)
+        wait_until(lambda: b.status().peers == ())
+    assert applied == [(f"a{number}", "k") for number in range(10)]
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("peers", "flushes", "words"),
+    [
+        # Nothing comes back from a multicast address, and nothing listens at port 1.
+        (["224.0.0.1:1"], 3, "closed without having met a node: 3 flushes reach none ("),
+        (["127.0.0.1:1"], 2, "closed without having met a node: 2 flushes reach none ("),
+        (["224.0.0.1:1"], 0, ""),
+        ([], 2, ""),
+    ],
+)
+def test_flushes_that_reach_no_node_are_logged_at_the_close(peers, flushes, words, caplog):
+    """One warning says how many, if addresses of other nodes were named; the close takes two seconds at most."""
+    with Mesh("m", peers=peers, mdns=False, insecure=True) as mesh:
+        for number in range(flushes):
+            mesh.cache("c").flush(f"k{number}")
+        began = time.monotonic()
+    took = time.monotonic() - began
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == bool(words), lines
+    assert not words or lines[0].startswith(words)
+    assert took < 2.0
+
+
 CLOSES_BESIDE_A_FROZEN_PEER = """
 import json, os, signal, sys, threading, time
 from flushmesh import Mesh
@@ -77,7 +118,8 @@ while not any(peer.state == "following" for peer in mesh.status().peers):
 while cache.flush("k").wait(10).acknowledged != ("b",):
     assert time.monotonic() < deadline
 os.kill(pid, signal.SIGSTOP)
-(origin,) = mesh._node.serving._origins.values()
+(link,) = mesh._node.links.open()
+origin = link.follower
 before, head = -1, 0
 # How much fits into the window and the sockets is not known; what stands still below the head is full.
 while not before == origin.sent < head:
@@ -147,36 +189,43 @@ def test_a_hook_that_uses_a_cache_does_not_hold_up_the_close(pair):
     assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
 
 
-def test_a_flush_that_meets_the_close_is_told(pair):
-    """Between its number and its wake-up the mesh may close: then a flush has a receipt, and no error of asyncio."""
-    a, _b = pair()
-    driver, cache = a._life.driver, a.cache("c")
-    wake = driver.wake
+def test_a_flush_that_meets_the_close_is_sent_or_refused(pair):
+    """Between being handed over and its wake-up the mesh may close: then it is sent, and no error of asyncio comes."""
+    a, b = pair()
+    cache, inbox = a.cache("c"), a._inbox
+    applied = []
+    b.cache("c", on_flushed=lambda flushed: applied.append(flushed.key))
+    wake = inbox.wake
+    # After this answer the mesh's thread is idle, and must be woken for a flush.
+    a.status()
 
     def late():
+        inbox.wake = wake
         a.close()
         wake()
 
-    driver.wake = late
+    inbox.wake = late
     receipt = cache.flush("k")
 
+    assert receipt.sequence > 0
     assert receipt.wait(DEADLINE).outcome in (Outcome.ACKNOWLEDGED, Outcome.PENDING)
+    wait_until(lambda: applied == ["k"])
     with pytest.raises(MeshClosed):
         cache.flush("k")
 
 
 def test_a_wait_that_meets_the_close_ends(pair):
-    """A receipt that is waited for when the mesh closes tells what is known."""
+    """A receipt that is waited for when the mesh closes reports what is known."""
     a, _b = pair()
-    receipt = a.cache("c").flush("k")
-    driver = a._life.driver
-    act_soon = driver.act_soon
+    receipt, inbox = a.cache("c").flush("k"), a._inbox
+    ask = inbox.ask
 
-    def late(effects):
+    def late(question):
+        inbox.ask = ask
         a.close()
-        act_soon(effects)
+        return ask(question)
 
-    driver.act_soon = late
+    inbox.ask = late
 
     assert receipt.wait(DEADLINE).outcome in (Outcome.ACKNOWLEDGED, Outcome.PENDING)
     assert receipt.wait(DEADLINE).outcome in (Outcome.ACKNOWLEDGED, Outcome.PENDING)

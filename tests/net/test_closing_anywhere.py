@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import cachetools
 import pytest
 
 from flushmesh import Mesh, MeshClosed, MeshState
@@ -14,7 +15,7 @@ from tests.net.meshes import DEADLINE, wait_until
 
 
 def test_a_mesh_closes_in_its_own_hook(pair):
-    """The call returns at once, and the goodbye is said after the hook."""
+    """The goodbye is said before the call returns, as anywhere else."""
     a, b = pair()
     took = []
 
@@ -26,11 +27,39 @@ def test_a_mesh_closes_in_its_own_hook(pair):
     b.cache("c", on_flushed=on_flushed)
     a.cache("c").flush("k")
 
+    wait_until(lambda: took)
     wait_until(lambda: a.status().peers == ())
-    assert took[0] < 0.1
+    assert took[0] < 1.0
     assert b.status().state is MeshState.CLOSED
     with pytest.raises(MeshClosed):
         b.cache("c").flush("k")
+
+
+class ClosesItsMesh:
+    """A discovery that closes the mesh, on the mesh's own thread."""
+
+    source = "closes"
+    settles_after = 0.0
+
+    def __init__(self):
+        self.took = []
+
+    async def run(self, announcement, propose):
+        propose([])
+        began = time.monotonic()
+        self.mesh.close()
+        self.took.append(time.monotonic() - began)
+
+
+def test_a_mesh_closes_on_its_own_thread():
+    """The call returns at once, and the rest happens after it."""
+    closes = ClosesItsMesh()
+    closes.mesh = mesh = Mesh("m", discovery=[closes])
+    mesh.start()
+
+    wait_until(lambda: mesh._life.running is None)
+    assert closes.took[0] < 0.1
+    assert mesh.status().state is MeshState.CLOSED
 
 
 def test_two_threads_close_at_once(pair):
@@ -65,6 +94,41 @@ def test_a_close_that_interrupts_a_start_prevails(monkeypatch):
         mesh.start()
 
     assert mesh.status().state is MeshState.CLOSED
+
+
+def test_a_close_waits_for_no_thread_that_changes_a_cache(pair):
+    """A signal handler may close while its own thread is in the middle of a change, which goes on only afterwards."""
+    a, b = pair()
+    cache = b.cache("c")
+    cache.get_or_load("k", lambda: "v")
+    began = time.monotonic()
+    with cache._store._guard:
+        b.close()
+        took = time.monotonic() - began
+
+    assert took < 1.0
+    wait_until(lambda: a.status().peers == ())
+    wait_until(lambda: cache._store.contents.entries == {})
+
+
+def test_a_policy_that_raises_does_not_keep_the_mesh_from_closing(pair, caplog):
+    """The other caches close as ever, and neither serves anything."""
+
+    class Failing(cachetools.LRUCache):
+        def clear(self):
+            raise LookupError("a bug")
+
+    a, b = pair()
+    caches = b.cache("failing", policy=Failing), b.cache("other")
+    for cache in caches:
+        cache.get_or_load("k", lambda: "v")
+    b.close()
+
+    wait_until(lambda: a.status().peers == ())
+    for cache in caches:
+        with pytest.raises(MeshClosed):
+            cache.get("k")
+    assert [record.getMessage() for record in caplog.records] == ['cache "failing" failed to close']
 
 
 CLOSES_ON_SIGTERM = """

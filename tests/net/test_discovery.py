@@ -6,14 +6,17 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from flushmesh import Mesh, MeshState, Outcome
-from flushmesh.discovery import mdns, roster
-from flushmesh.net.client import knock
-from flushmesh.net.loop import Loop
+from flushmesh.discovery import dns, mdns, roster
+from flushmesh.net.knock import Ended, Knock
+from flushmesh.net.loop import LOOKUPS_MAX, Loop
 from flushmesh.net.server import _why_not as why_not
+from flushmesh.protocol.addresses import Ending
 from tests.net.meshes import DEADLINE, follows, wait_until
 
 ROSTER = """
@@ -45,7 +48,7 @@ def joined(mesh):
 
 def dial_count(mesh, address):
     """Return how often *address* has been dialled in vain in a row."""
-    return {contact.address: contact.failures for contact in mesh._node.contacts}.get(address, 0)
+    return {each.text: each.failures for each in mesh._node.addresses}.get(address, 0)
 
 
 class Listed:
@@ -80,7 +83,7 @@ def test_a_name_leads_to_every_node_behind_it(ports):
 
 
 def test_a_resolver_that_hangs_holds_up_neither_the_mesh_nor_its_end(monkeypatch, ports):
-    """While a lookup hangs, other peers are met, and close and the loop's end wait for nothing."""
+    """While a lookup hangs, other peers are met, joining goes on, and close and the loop's end wait for nothing."""
     release = threading.Event()
     getaddrinfo = socket.getaddrinfo
 
@@ -97,9 +100,11 @@ def test_a_resolver_that_hangs_holds_up_neither_the_mesh_nor_its_end(monkeypatch
         a.start()
         thread = a._life.driver._thread
         wait_until(lambda: follows(a, "b") and follows(b, "a"))
-        assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
+        receipt = a.cache("c").flush("k")
+        wait_until(lambda: receipt.wait(0).acknowledged == ("b",))
+        assert receipt.wait(0).outcome is Outcome.PENDING
         assert a.status().state is MeshState.JOINING
-        wait_until(lambda: joined(a))
+        assert a.status().waiting_for != ""
 
         began = time.monotonic()
         a.close()
@@ -136,6 +141,74 @@ def test_a_question_that_is_open_is_asked_once(monkeypatch):
 
     assert asked == ["n"]
     assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[socket.gaierror] * 4]
+
+
+def test_silent_names_cost_a_bounded_number_of_threads(monkeypatch):
+    """However many names and ports are looked up, LOOKUPS_MAX threads wait, and each name is asked for once."""
+    asked = []
+    release = threading.Event()
+    getaddrinfo = socket.getaddrinfo
+
+    def hang(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+        if flags & socket.AI_NUMERICHOST:
+            return getaddrinfo(host, port, family, type, proto, flags)
+        asked.append(host)
+        release.wait(DEADLINE)
+        return getaddrinfo("127.0.0.1", port, family, type, proto, flags)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    before = threading.active_count()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        names = [f"n{number}" for number in range(2 * LOOKUPS_MAX)]
+        questions = [asyncio.create_task(loop.getaddrinfo(name, port)) for name in names for port in range(1, 17)]
+        await asyncio.sleep(0)
+        threads = threading.active_count() - before
+        release.set()
+        answers = await asyncio.gather(*questions)
+        return threads, [answer[0][4] for answer in answers[:2]]
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        threads, answers = runner.run(main())
+
+    assert threads == LOOKUPS_MAX
+    assert sorted(asked) == sorted({f"n{number}" for number in range(2 * LOOKUPS_MAX)})
+    assert answers == [("127.0.0.1", 1), ("127.0.0.1", 2)]
+
+
+def test_a_node_whose_name_server_is_down_keeps_joining(monkeypatch, ports, caplog):
+    """A look that failed says nothing about other nodes: the node says so, and meets them once the server is back."""
+    up = threading.Event()
+    getaddrinfo = socket.getaddrinfo
+
+    def flaky(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+        if host != "shop.internal" or flags & socket.AI_NUMERICHOST:
+            return getaddrinfo(host, port, family, type, proto, flags)
+        if not up.is_set():
+            raise socket.gaierror(socket.EAI_AGAIN, "temporary failure in name resolution")
+        return getaddrinfo("127.0.0.1", port, family, type, proto, flags)
+
+    monkeypatch.setattr(socket, "getaddrinfo", flaky)
+    monkeypatch.setattr(dns, "REPEAT", 0.05)
+    place = ports(1).partition("-")[0]
+    name = f"shop.internal:{place.rpartition(':')[2]}"
+    with (
+        Mesh("m", name="b", listen=place, mdns=False) as b,
+        Mesh("m", name="a", listen="127.0.0.1:0", dns=[name], insecure=True) as a,
+    ):
+        wait_until(lambda: caplog.records)
+        down = a.status()
+        # Whatever it loads now is served by its own age alone: the proof stands where it began.
+        assert down.state is MeshState.JOINING
+        assert down.waiting_for != ""
+        assert not a.ready()
+        up.set()
+        wait_until(lambda: follows(a, "b") and follows(b, "a") and joined(a))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"dns {name}: temporary failure in name resolution; this node keeps joining until it answers"
+    ]
 
 
 # The roster file.
@@ -238,10 +311,12 @@ def test_a_proposal_from_another_thread_is_refused():
 def test_an_address_beyond_this_machine_is_not_dialled_by_default(caplog):
     """Whatever a discovery finds, a mesh that is not insecure stays on this machine, and says so once."""
     with Mesh("m", discovery=[Listed("192.0.2.9:7946")]) as mesh:
-        wait_until(lambda: mesh.status().refusals)
+        wait_until(lambda: dial_count(mesh, "192.0.2.9:7946") >= 3)
 
-        assert list(mesh.status().refusals) == ["192.0.2.9:7946"]
-    assert len(caplog.records) == 1
+        assert "192.0.2.9:7946" in mesh.status().waiting_for
+    assert [record.getMessage() for record in caplog.records] == [
+        "192.0.2.9:7946 is not dialled: it is beyond this machine, and the mesh is not insecure"
+    ]
 
 
 # IPv6, and both.
@@ -289,19 +364,34 @@ def test_a_port_that_another_version_of_ip_holds_is_taken(ports):
 
 
 def test_an_unreachable_address_costs_no_line_per_attempt(caplog):
-    """Attempts go on, further and further apart; logged are the end of joining and what it means for the proof."""
+    """Attempts go on, further and further apart; where all are refused, the end of joining is all that is logged."""
     caplog.set_level(logging.INFO, "flushmesh")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
-        with Mesh("m", peers=[nobody, "name.invalid:1"], insecure=True, lost_after=0.5, max_staleness=0.4) as mesh:
+        with Mesh("m", peers=[nobody, "name.invalid:1"], insecure=True) as mesh:
             wait_until(lambda: dial_count(mesh, nobody) >= 5 and dial_count(mesh, "name.invalid:1") >= 4)
             wait_until(lambda: joined(mesh))
 
             assert not mesh.status().peers
+    assert [record.getMessage() for record in caplog.records] == ["joined"]
+
+
+def test_a_silent_address_costs_no_line_per_attempt(caplog):
+    """What it means for entries is logged once; a receipt does not wait for it for ever, and is not complete."""
+    # A multicast address takes no connection: neither an answer nor a refusal.
+    with Mesh("m", peers=["224.0.0.1:1"], insecure=True, lost_after=0.6, max_staleness=0.4) as mesh:
+        wait_until(lambda: dial_count(mesh, "224.0.0.1:1") >= 5)
+        delivery = mesh.cache("c").flush("k").wait(DEADLINE)
+
+        assert (delivery.outcome, delivery.unreached) == (Outcome.UNREACHED, ("224.0.0.1:1",))
+        assert not delivery.complete
+        wait_until(lambda: any("entries run out" in record.getMessage() for record in caplog.records))
     lines = [record.getMessage() for record in caplog.records]
-    assert [line for line in lines if nobody in line] == []
-    assert len(lines) == len(set(lines)) == 4, lines
+    silent, runs_out, closed = lines
+    assert silent == "224.0.0.1:1 has neither answered nor refused; a node there is not heard"
+    assert runs_out.startswith("entries run out: nothing comes back from 224.0.0.1:1; ")
+    assert closed == "closed without having met a node: 1 flushes reach none (224.0.0.1:1)"
 
 
 @needs_ipv6
@@ -327,28 +417,109 @@ def both_versions(monkeypatch):
     return resolve_to
 
 
+def knock(address):
+    """Return what a knock at *address* is answered, and how often."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        answers = []
+        Knock(loop, address, answers.append)
+        assert answers == []
+        deadline = loop.time() + DEADLINE
+        while not answers and loop.time() < deadline:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        (answer,) = answers
+        return answer
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(main())
+
+
 @needs_ipv6
 @pytest.mark.parametrize(
-    ("hosts", "listens", "silent"),
+    ("hosts", "listens", "ending"),
     [
         (("::1", "127.0.0.1"), "127.0.0.1", None),
         (("127.0.0.1", "::1"), "127.0.0.1", None),
-        (("::1", "127.0.0.1"), "", False),
-        # Nobody can connect to a multicast address: neither an answer nor a refusal.
-        (("224.0.0.1", "127.0.0.1"), "", True),
-        (("127.0.0.1", "224.0.0.1"), "", True),
+        (("::1", "127.0.0.1"), "", Ending.REFUSED),
+        # A multicast address takes no connection: neither an answer nor a refusal.
+        (("224.0.0.1", "127.0.0.1"), "", Ending.SILENT),
+        (("127.0.0.1", "224.0.0.1"), "", Ending.SILENT),
     ],
 )
-def test_every_address_of_a_name_is_tried(both_versions, hosts, listens, silent):
-    """One that answers is enough; only if all refuse is it certain that nobody is there."""
+def test_every_address_of_a_name_is_tried(both_versions, hosts, listens, ending):
+    """One that answers is enough; only if all refuse is it certain that no node is there."""
     both_versions(*hosts)
-    with socket.socket() as listener, asyncio.Runner(loop_factory=Loop) as runner:
+    with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         if listens:
             listener.listen()
-        ending = runner.run(knock(f"both:{listener.getsockname()[1]}"))
+        port = listener.getsockname()[1]
+        answer = knock(f"both:{port}")
 
-    assert (ending and ending.silent) is silent
+    if ending is None:
+        assert answer == f"127.0.0.1:{port}"
+    else:
+        assert isinstance(answer, Ended)
+        assert answer.ending is ending
+
+
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "name or service not known"), Ending.REFUSED),
+        (socket.gaierror(socket.EAI_NODATA, "no address associated with hostname"), Ending.REFUSED),
+        (socket.gaierror(socket.EAI_AGAIN, "temporary failure in name resolution"), Ending.SILENT),
+        (UnicodeError("label too long"), Ending.REFUSED),
+        (OSError("the network is down"), Ending.SILENT),
+    ],
+)
+def test_a_name_that_does_not_exist_is_told_from_one_that_is_not_answered(monkeypatch, error, ending):
+    """No such name is a refusal; a name server that cannot say is silent."""
+    getaddrinfo = socket.getaddrinfo
+
+    def fail(host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+        if flags & socket.AI_NUMERICHOST:
+            return getaddrinfo(host, port, family, type, proto, flags)
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+    assert knock("shop.internal:1") == Ended(ending, (getattr(error, "strerror", None) or str(error)).lower())
+
+
+@pytest.mark.parametrize(
+    ("answer", "ending"),
+    [
+        (None, Ending.REFUSED),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", Ending.FOREIGN),
+        (b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", Ending.FOREIGN),
+    ],
+)
+def test_what_is_no_node_is_told_from_a_proxy_without_one(answer, ending):
+    """A close before any byte is a refusal, as by a proxy in front of nothing; other bytes are something else."""
+    stop = threading.Event()
+
+    def serve(listener):
+        while not stop.is_set():
+            with suppress(OSError), listener.accept()[0] as connection:
+                if answer is not None:
+                    connection.recv(1000)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(0.1)
+        pool.submit(serve, listener)
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        with Mesh("m", peers=[place]) as mesh:
+            wait_until(lambda: joined(mesh))
+            (address,) = mesh._node.addresses
+            assert (address.refused_since is not None, address.foreign) == (
+                ending is Ending.REFUSED,
+                ending is Ending.FOREIGN,
+            )
+        stop.set()
 
 
 @needs_ipv6
@@ -359,11 +530,11 @@ def test_a_name_is_listened_on_where_this_machine_has_it(both_versions):
         listener.listen()
         address = f"both:{listener.getsockname()[1]}"
         both_versions("::1", "127.0.0.1")
-        assert why_not(address) == "address already in use"
+        assert why_not(address) == ("address already in use", False)
         both_versions("::1", "198.51.100.1")
-        assert why_not(address) == ""
+        assert why_not(address) is None
         both_versions("198.51.100.1")
-        assert why_not(address) == "cannot assign requested address"
+        assert why_not(address) == ("cannot assign requested address", True)
 
 
 # mDNS.
@@ -387,7 +558,7 @@ def test_a_node_hears_its_own_announcement(monkeypatch, caplog):
     with Mesh(mesh_name()) as mesh:
         wait_until(lambda: joined(mesh))
 
-        assert list(mesh._node.contacts) == []
+        assert list(mesh._node.addresses) == []
     assert caplog.records == []
 
 
@@ -397,7 +568,7 @@ def test_mdns_never_announces_a_wildcard():
     options = {"listen": "0.0.0.0:0", "mdns": True, "insecure": True}
     with Mesh(name, name="a", **options) as a, Mesh(name, name="b", **options) as b:
         wait_until(lambda: follows(a, "b") and follows(b, "a"))
-        dialled = {contact.address for mesh in (a, b) for contact in mesh._node.contacts}
+        dialled = {each.text for mesh in (a, b) for each in mesh._node.addresses}
 
         assert not any(address.startswith(("0.", "[::]")) for address in dialled)
 

@@ -8,10 +8,13 @@ import pytest
 STARTS = """
 from flushmesh import Mesh, StartError
 mesh = Mesh("m", mdns=False)
+cache = mesh.cache("c")
+# A read loads where the mesh cannot start, and keeps nothing.
+loaded = [cache.get_or_load("k", lambda: value) for value in "vw"]
 try:
-    mesh.cache("c").get_or_load("k", lambda: "v")
+    cache.flush("k")
 except StartError as error:
-    print(error)
+    print(loaded, error)
 else:
     print("started at", mesh.status().address != "")
     mesh.close()
@@ -34,10 +37,12 @@ def run(patch):
     ],
 )
 def test_patched_threads_are_refused(name, patch):
-    """The first use raises an error that names the culprit and says what to do instead."""
+    """Reads load and keep nothing; a flush raises an error that names the culprit and says what to do instead."""
     said = run(patch)
 
-    assert said.startswith(f"a mesh needs real threads, and {name} has replaced them in this process; run it under")
+    assert said.startswith(
+        f"['v', 'w'] a mesh needs real threads, and {name} has replaced them in this process; run it under"
+    )
 
 
 @pytest.mark.parametrize("imported", ["import gevent.monkey", "import eventlet.patcher"])

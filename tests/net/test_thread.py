@@ -2,43 +2,12 @@
 
 import asyncio
 import logging
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from flushmesh import Delivery, Mesh, MeshClosed, MeshState, Outcome
-from flushmesh.net.driver import Driver
 from tests.net.meshes import DEADLINE, follows, wait_until
-
-
-def test_many_wake_ups_in_a_row_are_one():
-    """Until the thread has looked, it need not be told again."""
-    asked = []
-    driver = Driver(threading.Lock(), float, None, None, None)
-    driver._call = asked.append
-
-    for _ in range(3):
-        driver.wake()
-
-    assert len(asked) == 1
-
-
-def test_a_wake_up_that_is_carried_out_at_once_is_not_the_last():
-    """A thread that looks before the caller of `wake` goes on is woken by the next call all the same."""
-    asked = []
-    driver = Driver(threading.Lock(), float, None, None, None)
-
-    def at_once(function):
-        asked.append(function)
-        function()
-
-    driver._call = at_once
-
-    for _ in range(3):
-        driver.wake()
-
-    assert len(asked) == 3
 
 
 # Classes: an instance would keep its traceback, and that all of gRPC, for ever.
@@ -55,11 +24,11 @@ def test_a_hook_that_raises_ends_no_stream(pair, error, caplog):
     b.cache("c", on_flushed=on_flushed)
     for sequence in (1, 2):
         assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
-        assert told[-1] == sequence
+        wait_until(lambda sequence=sequence: told[-1:] == [sequence])
 
     assert follows(a, "b")
     assert follows(b, "a")
-    assert caplog.text.count('on_flushed of cache "c" failed') == 2
+    wait_until(lambda: caplog.text.count('on_flushed of cache "c" failed') == 2)
 
 
 def die(mesh, error):
@@ -99,22 +68,23 @@ def test_a_mesh_whose_thread_dies_is_closed(error, caplog):
     mesh.close()
 
 
-def test_who_waits_for_a_receipt_when_the_thread_dies_is_told(caplog):
-    """A wait that nobody could end any more ends with what is known."""
+def test_a_wait_for_a_receipt_ends_when_the_thread_dies(caplog):
+    """A wait that nothing could end any more ends with what is known."""
     mesh = Mesh("m", name="a", mdns=False)
     # As if there were a peer that never acknowledges.
-    mesh._deliveries._delivery = lambda receipt: Delivery(missing=("b",))
+    mesh._waiters._delivery = lambda receipt: Delivery(missing=("b",))
     receipt = mesh.cache("c").flush("k")
     with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.ERROR, "flushmesh"):
         waiting = pool.submit(receipt.wait)
-        wait_until(lambda: mesh._deliveries._waiters)
+        wait_until(lambda: len(mesh._waiters))
         die(mesh, SystemExit)
 
         assert waiting.result(DEADLINE).outcome is Outcome.PENDING
+    assert receipt.wait() == Delivery()
 
 
 def test_a_hook_may_make_a_cache(pair):
-    """mesh.cache() in on_flushed waits for nothing that its own thread would have to do."""
+    """mesh.cache() in on_flushed waits for nothing."""
     a, b = pair()
     made = []
 
@@ -124,5 +94,6 @@ def test_a_hook_may_make_a_cache(pair):
     b.cache("c", on_flushed=on_flushed)
     assert a.cache("c").flush("k").wait(DEADLINE).outcome is Outcome.ACKNOWLEDGED
 
+    wait_until(lambda: made)
     assert made == ["v"]
     assert b.cache("made in a hook").get("k") == "v"

@@ -1,13 +1,13 @@
 """A node that breaks off all its streams by its own doing, as before a fork, and comes back."""
 
-from flushmesh.protocol.effects import Dial
+from flushmesh.protocol.effects import Dial, HangUp
 from tests.protocol.world import World, joined
 
 OPTIONS = {"max_staleness": 2.0, "lost_after": 120.0}
 
 
 def cut(world, member):
-    """Break off every stream of *member*, as a fork does: it notes that by itself, the others see theirs end."""
+    """Break off every stream of *member*, as a fork does: it knows that by itself, the others see theirs end."""
     effects = member.node.cut("a fork", world.now)
     name = member.node.identity.name
     for end in [end for end in world.streams if end[0] == name]:
@@ -19,27 +19,29 @@ def cut(world, member):
 
 
 def test_streams_that_were_cut_are_back_at_once():
-    """The node that was gone for a moment dials everybody without delay, and they dial it when they hear it."""
+    """The node that was gone for a moment dials every peer without delay, and one stream with each is left."""
     world, (a, b, c) = joined("a", "b", "c", **OPTIONS)
     cut(world, a)
-    assert not any(member.follows(other) for member, other in ((a, b), (a, c), (b, a), (c, a)))
+    apart = not any(member.follows(other) for member, other in ((a, b), (a, c), (b, a), (c, a)))
 
     world.carry(a, a.node.tick(world.now))
     world.settle()
 
+    assert apart
     assert all(member.follows(other) for member, other in ((a, b), (a, c), (b, a), (c, a)))
+    assert len(list(a.node.links)) == 2
 
 
 def test_a_cut_loses_no_flush_and_no_entry():
-    """What is flushed meanwhile on either side is replayed from the cursor, and nothing is distrusted."""
+    """What is flushed in the meantime on either side is replayed from the cursor, and nothing is distrusted."""
     world, (a, b) = joined("a", "b", **OPTIONS)
     cut(world, a)
     a.flush("from a")
     b.flush("from b")
     world.run(1.0)
 
-    assert [flush.key for flush in b.applied] == ["from a"]
-    assert [flush.key for flush in a.applied] == ["from b"]
+    assert b.keys == ["from a"]
+    assert a.keys == ["from b"]
     assert a.distrusted == b.distrusted == []
 
 
@@ -48,20 +50,39 @@ def test_a_cut_is_no_answer():
     world = World()
     a = world.add("a", **OPTIONS)
     a.effects.extend(a.node.propose("roster", ["b:1"], world.now))
-    assert any(isinstance(effect, Dial) for effect in a.effects)
+    dialled = len(a.told(Dial))
 
     a.node.cut("a fork", world.now)
 
-    assert [contact.address for contact in a.node.contacts.unanswered()] == ["b:1"]
+    assert dialled == 1
+    assert [address.text for address in a.node.addresses.unanswered()] == ["b:1"]
     assert a.node.trust.phase == "joining"
 
 
 def test_a_stream_without_a_word_is_cut_too():
-    """Who had dialled and not yet said Hello is not waited for."""
+    """A caller that has not said Hello yet is not waited for."""
     world = World()
     a = world.add("a", **OPTIONS)
     link = a.node.accept("b", world.now)
 
     a.node.cut("a fork", world.now)
+    effects = a.node.tick(world.now + 60)
 
-    assert not a.node.serving.awaits_hello(link)
+    assert a.node.links.get(link) is None
+    assert not any(isinstance(effect, HangUp) for effect in effects)
+
+
+def test_a_goodbye_that_arrives_during_a_cut_is_not_lost():
+    """A peer that leaves while the node is forking says so when it is reached again."""
+    world, (a, b) = joined("a", "b", **OPTIONS)
+    cut(world, a)
+    b.flush("last words")
+    world.carry(b, b.node.leave(world.now))
+
+    world.carry(a, a.node.tick(world.now))
+    world.settle()
+
+    assert a.keys == ["last words"]
+    assert a.known == set()
+    assert a.distrusted == []
+    assert b.node.parted

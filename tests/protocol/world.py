@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from flushmesh.protocol.effects import Apply, Dial, Distrust, Effect, HangUp, Wake
+from flushmesh.protocol.addresses import Ending
+from flushmesh.protocol.effects import Apply, Dial, Distrust, Effect, HangUp
 from flushmesh.protocol.journal import Journal
-from flushmesh.protocol.messages import Flush, Identity, Message
+from flushmesh.protocol.messages import Flush, Identity, Message, Record
 from flushmesh.protocol.node import Node, NodeOptions
-from flushmesh.protocol.peer import Peer, State
+from flushmesh.protocol.peer import Peer
+from flushmesh.protocol.trust import Source
 
 
 @dataclass
@@ -25,12 +27,31 @@ class Member:
         return [flush for effect in self.effects if isinstance(effect, Apply) for flush in effect.flushes]
 
     @property
+    def keys(self) -> list[str | None]:
+        """The keys of the flushes that were applied, in their order."""
+        return [flush.key for flush in self.applied]
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """What this node's journal holds."""
+        journal = self.node.journal
+        return tuple(journal._records[journal._start :])
+
+    @property
+    def dials(self) -> list[str]:
+        return [effect.address for effect in self.effects if isinstance(effect, Dial)]
+
+    def told(self, kind: type[Effect]) -> list[Any]:
+        """Return the effects of *kind* that this node has asked for."""
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    @property
     def distrusted(self) -> list[Distrust]:
         """What was distrusted because of a peer, not because joining has ended."""
         return [effect for effect in self.effects if isinstance(effect, Distrust) and effect.peer is not None]
 
     def follows(self, other: "Member") -> bool:
-        return self.peer(other) is not None and self.peer(other).state is State.FOLLOWING
+        return self.peer(other) is not None and self.peer(other).followed
 
     def peer(self, other: "Member") -> Peer | None:
         """Return what this node knows of the other."""
@@ -40,8 +61,15 @@ class Member:
     def known(self) -> set[str]:
         return {peer.identity.name for peer in self.node.peers}
 
+    def link(self, other: "Member") -> int:
+        """Return the stream that this node has with the other."""
+        peer = self.peer(other)
+        assert peer is not None
+        assert peer.link is not None
+        return peer.link
+
     def missing(self, sequence: int) -> set[str]:
-        """Return who has not acknowledged *sequence*."""
+        """Return the names of the peers that have not acknowledged *sequence*."""
         return {peer.identity.name for peer in self.node.peers if not peer.has_applied(sequence)}
 
     def flush(self, key: str) -> int:
@@ -61,6 +89,8 @@ class World:
         self.streams: dict[tuple[str, int], tuple[str, int]] = {}
         self.cut: set[frozenset[str]] = set()
         self.dark: set[str] = set()
+        # Nodes whose inbound port is closed: they dial, and nothing comes back from their address.
+        self.closed: set[str] = set()
         self.frozen: dict[str, list[Callable[[], None]]] = {}
         self.log: list[tuple[str, str, Message]] = []
         self._todo: deque[tuple[str, Effect]] = deque()
@@ -69,7 +99,9 @@ class World:
         """Add a node that listens at `name:1`; one of that name that was there before is gone without a word."""
         identity = Identity(node_id or name.encode().ljust(16, b"-"), name, f"{name}:1")
         self.crash(name)
-        node = Node(mesh, identity, Journal(journal), NodeOptions(**options), self.now, ping_interval=1.0)
+        options.setdefault("sources", {"roster": Source()})
+        staleness = options.get("max_staleness", float("inf"))
+        node = Node(mesh, identity, Journal(journal), NodeOptions(**options), self.now, 1.0, staleness)
         member = self.members[name] = Member(node)
         return member
 
@@ -97,11 +129,28 @@ class World:
         for tell in ended:
             tell()
 
+    def age(self, member: Member) -> float:
+        """Return how old the proof of *member* is."""
+        return self.now - member.node.trust.at
+
+    def sent(self, kind: type[Message]) -> list[Any]:
+        """Return the messages of *kind* that were carried, in their order."""
+        return [message for _, _, message in self.log if isinstance(message, kind)]
+
+    def sent_by(self, name: str, kind: str) -> list[Any]:
+        """Return the messages of the type *kind* that the node *name* has sent."""
+        return [message for sender, _, message in self.log if sender == name and type(message).__name__ == kind]
+
+    def leave(self, member: Member) -> None:
+        """Let *member* say goodbye, and carry what that needs."""
+        self.carry(member, member.node.leave(self.now))
+        self.settle()
+
     def mend(self, one: str, other: str) -> None:
         self.cut.discard(frozenset({one, other}))
 
-    def propose(self, member: Member, *names: str) -> None:
-        effects = member.node.propose("roster", [f"{name}:1" for name in names], self.now)
+    def propose(self, member: Member, *names: str, source: str = "roster") -> None:
+        effects = member.node.propose(source, [f"{name}:1" for name in names], self.now)
         self.carry(member, effects)
 
     def carry(self, member: Member, effects: list[Effect]) -> None:
@@ -112,10 +161,8 @@ class World:
             match effect:
                 case Dial(link, address):
                     self._dial(member, link, address.partition(":")[0])
-                case HangUp(link, refusal):
-                    self._close((name, link), refusal or "hung up", refused=refusal is not None)
-                case Wake():
-                    pass
+                case HangUp(link):
+                    self._close((name, link), "hung up")
 
     def settle(self) -> None:
         """Move messages until every link has said all it has to say."""
@@ -135,9 +182,11 @@ class World:
     def _dial(self, member: Member, link: int, name: str) -> None:
         own = member.node.identity.name
         other = self.members.get(name)
-        if other is None or name in self.frozen or frozenset({own, name}) in self.cut:
+        apart = name in self.closed or name in self.frozen or frozenset({own, name}) in self.cut
+        if other is None or apart:
             silent = other is not None or name in self.dark
-            self.carry(member, member.node.closed(link, "connection refused", self.now, silent=silent))
+            ending = Ending.SILENT if silent else Ending.REFUSED
+            self.carry(member, member.node.closed(link, "no connection", self.now, ending))
             return
         far = (name, other.node.accept(own, self.now))
         self.streams[own, link] = far
@@ -155,18 +204,18 @@ class World:
         self.carry(far, far.node.receive(far_link, message, self.now))
         return True
 
-    def _close(self, end: tuple[str, int], reason: str, *, refused: bool = False) -> None:
+    def _close(self, end: tuple[str, int], reason: str) -> None:
         far = self.streams.pop(end, None)
         if far is None:
             return
         self.streams.pop(far, None)
-        for (name, link), told in ((end, False), (far, refused)):
+        for name, link in (end, far):
             if name in self.members:
                 member = self.members[name]
                 if name in self.frozen:
                     self.frozen[name].append(partial(self._tell_closed, member, link, reason))
                 else:
-                    self.carry(member, member.node.closed(link, reason, self.now, refused=told))
+                    self._tell_closed(member, link, reason)
 
     def _tell_closed(self, member: Member, link: int, reason: str) -> None:
         self.carry(member, member.node.closed(link, reason, self.now))

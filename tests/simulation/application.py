@@ -23,9 +23,10 @@ class Application:
         self.run = run
         self.world = run.world
 
-    def begin(self, process: Process) -> None:
+    def begin(self, process: Process, *, writes: bool = True) -> None:
         self._again(process, self.run.plan.reads, self.read)
-        self._again(process, self.run.plan.writes, self.write)
+        if writes:
+            self._again(process, self.run.plan.writes, self.write)
 
     def _again(self, process: Process, rate: float, action: Callable[[Process], None]) -> None:
         def act() -> None:

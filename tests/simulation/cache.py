@@ -73,7 +73,7 @@ class Cache:
 
     def stumble(self) -> None:
         """The reading thread is stopped for a moment, while the others go on."""
-        if self.reading and not (self.run.peace or self.run.plan.calm) and self.world.chance(0.02):
+        if self.reading and not (self.run.peace or self.run.calm) and self.world.chance(0.02):
             self.reading = False
             self.run.let_pass(self.world.random.choice((0.01, 0.3, 2.0)) * self.run.plan.max_staleness)
             self.reading = True
@@ -92,7 +92,9 @@ class Cache:
 
     def read(self, key: str) -> None:
         """Read through the cache, loading on a miss."""
-        if isinstance(self.look(key), Value):
+        hit = isinstance(self.look(key), Value)
+        self.run.checkers.looked(self.process, hit=hit)
+        if hit:
             return
         asked = self.world.stamp()
         found = self.store.take_off(key)

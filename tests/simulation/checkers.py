@@ -7,15 +7,17 @@ under test but what an application or a wire tap could see.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
-from flushmesh.protocol.messages import Ack, Flush, Hello, Identity, Message, Ping
-from flushmesh.protocol.trust import Phase
+from flushmesh.protocol.messages import Ack, Flush, Follow, Identity, Message, Ping, Truncated
+from tests.simulation.acquaintance import Acquaintance
 from tests.simulation.forgetting import Forgetting
+from tests.simulation.outlook import check_calm, check_peace, unfounded
 from tests.simulation.world import Violation
 
 if TYPE_CHECKING:
@@ -28,24 +30,32 @@ if TYPE_CHECKING:
 # the time from reading a clock to acting on it, which here is none.
 TOLERANCE = 1.0011
 
+# What many processes learn at about the same time is reckoned once.
+RECKON_EVERY = 0.001
+
 
 @dataclass(eq=False)
 class Flushed:
     """
     One flush: who, when, and which version of each key it covers was current then, or demanded.
 
-    It counts for a reader from the moment in `counts`: when it was made, or when the reader
-    could first have known of its origin, if that was later.  Before that nobody promises
-    anything.
+    It is the *number*-th of its origin, and has a place in the journal once it is numbered
+    there.  It counts for a reader from the moment in `counts`: when it was made, or when the
+    reader could first have known of its origin, if that was later.  Before that nobody
+    promises anything.
     """
 
     origin: Process
-    sequence: int
+    number: int
     flush: Flush
     at: float
     versions: dict[str, int]
+    sequence: int = 0
     counts: dict[Process, float] = field(default_factory=dict)
     done: dict[Process, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.origin}'s flush {self.number}, made {self.at:.3f}"
 
 
 class Checkers:
@@ -54,31 +64,25 @@ class Checkers:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.world = run.world
+        self.acquaintance = Acquaintance(run)
         self.violation: Violation | None = None
-        self.hits = 0
+        self.hits = self.reads = self.served = 0
         self.stalest = 0.0
-        self.fences = 0
-        self._processes: dict[bytes, Process] = {}
+        self.oldest_proof = 0.0
+        self.fences = self.receipts = self.complete = 0
         # By key and by tag.
         self._flushes: dict[str, list[Flushed]] = defaultdict(list)
         self._by_origin: dict[Process, list[Flushed]] = defaultdict(list)
         self._forgetting = Forgetting()
-        self._applied_upto: dict[tuple[Process, bytes], int] = {}
-        self._applied: set[tuple[Process, bytes, int]] = set()
-        self._knows: dict[Process, frozenset[bytes]] = {}
+        self._applied_upto: dict[tuple[Process, Process], int] = {}
+        self._applied: set[tuple[Process, Process, int]] = set()
         self._joined: set[Process] = set()
-        self._linked: set[tuple[Process, Process]] = set()
-        self._given_up: set[tuple[Process, Process]] = set()
+        self._reckoning = False
 
     def fail(self, promise: str, text: str) -> None:
         # Kept as well: what is raised in the callback of a future goes no further.
         self.violation = Violation(f"{promise} at {self.world.now:.3f}: {text}")
         raise self.violation
-
-    def _process(self, node_id: bytes) -> Process:
-        if node_id not in self._processes:
-            self._processes = {process.node.identity.id: process for process in self.run.processes}
-        return self._processes[node_id]
 
     def _targets(self, flush: Flush) -> Sequence[str]:
         target = flush.key if flush.key is not None else flush.tag
@@ -132,6 +136,11 @@ class Checkers:
             # Of what a replica returned late, nobody promises more than that it is not older than was demanded.
             self._check_staleness(process, key, value, asked)
 
+    def looked(self, process: Process, *, hit: bool) -> None:
+        """An application has read."""
+        self.reads += 1
+        self.served += hit
+
     def _check_staleness(self, process: Process, key: str, value: Value, asked: int) -> None:
         for target in (key, *value.tags):
             for flushed in reversed(self._flushes[target]):
@@ -141,8 +150,7 @@ class Checkers:
                 if flushed.versions[key] <= value.version:
                     continue
                 if flushed.done.get(process, inf) <= asked:
-                    where = f"{flushed.origin}'s flush {flushed.sequence}"
-                    self.fail("G5", f"{process} served {value} after {where} was done there")
+                    self.fail("G5", f"{process} served {value} after {flushed} was done there")
                 counted = flushed.counts.get(process)
                 if counted is not None:
                     self._check_age(process, value, flushed, self.world.now - counted)
@@ -151,24 +159,32 @@ class Checkers:
         bound = self.run.plan.max_staleness * TOLERANCE
         self.stalest = max(self.stalest, age / bound)
         if age > bound:
-            where = f"{flushed.origin}'s flush {flushed.sequence}, made {flushed.at:.3f}"
-            self.fail("G4", f"{process} served {value}, {age:.3f} s after {where}; bound {bound:.3f}")
+            self.fail("G4", f"{process} served {value}, {age:.3f} s after {flushed} counted; bound {bound:.3f}")
 
-    def flushed(self, origin: Process, sequence: int, flush: Flush) -> None:
-        """A flush was numbered."""
+    def flushed(self, origin: Process, flush: Flush) -> Flushed:
+        """Note that the application of *origin* has flushed."""
         versions = self.run.source.versions()
         if flush.key is not None and flush.version is not None:
             versions = {flush.key: flush.version}
-        flushed = Flushed(origin, sequence, flush, self.world.now, versions)
+        flushed = Flushed(origin, len(self._by_origin[origin]) + 1, flush, self.world.now, versions)
+        self._reckon()
         for reader in self.run.processes:
-            joining = reader not in self._joined or reader.node.trust.phase is Phase.JOINING
-            if reader.alive and reader is not origin and (joining or (reader, origin) in self._linked):
+            if reader.alive and reader is not origin and self._counts(reader, origin):
                 flushed.counts[reader] = self.world.now
         for target in self._targets(flush):
             self._flushes[target].append(flushed)
         self._by_origin[origin].append(flushed)
+        return flushed
 
-    # Who could know of whom.
+    def _counts(self, reader: Process, origin: Process) -> bool:
+        # The proof of a node that is joining stands, whatever it does not know.
+        return reader not in self._joined or reader.joining or origin in self.acquaintance.linked(reader)
+
+    # Which process could know of which.
+
+    def entered(self, process: Process) -> None:
+        self.acquaintance.entered(process)
+        self.after_step(process)
 
     def after_step(self, process: Process) -> None:
         """Look whom *process* knows now."""
@@ -176,108 +192,130 @@ class Checkers:
             raise self.violation
         if process not in self._joined and not self._must_join(process):
             self._joined.add(process)
-        known = frozenset(peer.identity.id for peer in process.node.peers)
-        if known != self._knows.get(process):
-            self._knows[process] = known
-            for origin in self.run.processes:
-                if origin.node.identity.id in known:
-                    self._given_up.discard((process, origin))
-            self._relink()
+        self.acquaintance.look(process)
+        self._reckon_soon()
+
+    def proposed(self, process: Process) -> None:
+        """Note that *process* is told of other addresses now."""
+        self.acquaintance.stale = True
+        self._reckon_soon()
 
     def _must_join(self, process: Process) -> bool:
-        """Tell whether *process* was told of an address of which it cannot know yet whether anybody is there."""
+        """Tell whether *process* was told of an address of which it cannot know yet whether a node is there."""
+        if not process.naming:
+            return process.joining
         if process.clock() - process.node.trust.started_at >= self.run.plan.lost_after:
             return False
         return process.proposed is None or not process.resolved.issuperset(process.proposed)
 
-    def _relink(self) -> None:
-        by_id = {process.node.identity.id: process for process in self.run.processes}
-        linked = set()
-        for reader in self.run.processes:
-            if not reader.alive:
-                continue
-            reached, todo = set(), [reader]
-            while todo:
-                for node_id in self._knows.get(todo.pop(), ()):
-                    other = by_id.get(node_id)
-                    if other is not None and other not in reached:
-                        reached.add(other)
-                        todo.append(other)
-            linked |= {(reader, origin) for origin in reached}
-        linked -= self._given_up
-        for reader, origin in linked - self._linked:
-            # What a node flushed before anybody knew it counts from now on, if it still lives.
+    def _reckon_soon(self) -> None:
+        if self.acquaintance.stale and not self._reckoning:
+            self._reckoning = True
+            self.world.after(RECKON_EVERY, self._reckon)
+
+    def _reckon(self) -> None:
+        self._reckoning = False
+        if not self.acquaintance.stale:
+            return
+        for reader, origin in self.acquaintance.reckon():
+            # What a node flushed before it was known counts from now on, if it still lives.
             if origin.alive:
                 for flushed in self._by_origin[origin]:
                     flushed.counts.setdefault(reader, self.world.now)
-        self._linked = linked
 
-    def parted(self, process: Process, peer: Identity, *, gone: bool) -> None:
-        """Whoever gives a living node up is beyond what is promised, until it knows it again."""
-        for other in self.run.processes:
-            if other.node.identity.id == peer.id and gone:
-                self._forget_order(process, peer.id)
-                if other.alive and not other.node.leaving:
-                    self._given_up.add((process, other))
-                    self._relink()
+    def ending(self, process: Process) -> None:
+        """Note that *process* is about to be gone."""
+        self._reckon()
+        self.acquaintance.stale = True
+        self._reckon_soon()
 
-    def ended(self, process: Process) -> None:
-        self._knows.setdefault(process, frozenset())
+    def parted(self, process: Process, peer: Identity, reason: str, *, gone: bool) -> None:
+        """A living node is given up only under the assumptions; then it is beyond what is promised."""
+        if not gone:
+            return
+        other = self.acquaintance.process(peer.id)
+        self._applied_upto.pop((process, other), None)
+        if other.alive and not other.closing:
+            why = unfounded(process, other, peer.address)
+            if why:
+                self.fail("giving up", f"{process} gives up {other}, which lives ({reason}): {why}")
+            self.acquaintance.excuse(process, other)
+            self._reckon_soon()
 
     # G3: in order, once each.
 
-    def applied(self, process: Process, origin: Identity, first: int, flushes: tuple[Flush, ...]) -> None:
-        upto = self._applied_upto.get((process, origin.id), 0)
+    def applied(self, process: Process, origin_id: Identity, first: int, flushes: tuple[Flush, ...]) -> None:
+        origin = self.acquaintance.process(origin_id.id)
+        upto = self._applied_upto.get((process, origin), 0)
         if first != upto + 1:
-            self.fail("G3", f"{process} applied {first} of {origin.name} after {upto}")
-        issued = self._by_origin[self._process(origin.id)][first - 1 : first - 1 + len(flushes)]
+            self.fail("G3", f"{process} applied {first} of {origin} after {upto}")
+        issued = self._by_origin[origin][first - 1 : first - 1 + len(flushes)]
         if list(flushes) != [flushed.flush for flushed in issued]:
-            self.fail("G3", f"{process} applied as {first} of {origin.name} what was not flushed there")
-        self._applied_upto[process, origin.id] = upto + len(flushes)
-        for sequence in range(first, first + len(flushes)):
-            self._applied.add((process, origin.id, sequence))
+            self.fail("G3", f"{process} applied as {first} of {origin} what was not flushed there")
+        self._applied_upto[process, origin] = upto + len(flushes)
+        for number in range(first, first + len(flushes)):
+            self._applied.add((process, origin, number))
+
+    def skipped(self, process: Process, origin: Process, truncated: Truncated) -> None:
+        """What the journal of *origin* no longer reaches back to is not expected any more."""
+        upto = self._applied_upto.get((process, origin), 0)
+        self._applied_upto[process, origin] = max(upto, truncated.flushes)
 
     def distrusted(self, process: Process, peer: Identity | None, before: int, after: int) -> None:
         """A gap is no longer silent; and no cache is emptied at once."""
         if after != before:
             self.fail("G8", f"{process} lost {before - after} of {before} entries at once to distrust")
-        if peer is None:
-            return
-        if self.run.plan.calm:
+        if peer is not None and self.run.calm:
             self.fail("G8", f"{process} distrusts {peer.name} although nothing went wrong")
-        known = process.node.peers.get(peer.id)
-        if known is not None:
-            self._applied_upto[process, peer.id] = known.cursor
-
-    def _forget_order(self, process: Process, node_id: bytes) -> None:
-        self._applied_upto.pop((process, node_id), None)
 
     # G5: receipts tell the truth.
 
     def said(self, process: Process, other: Process, message: Message) -> None:
         """Watch the wire: nobody acknowledges, or follows from beyond, what it has not applied."""
-        origin_id = other.node.identity.id
-        claims = isinstance(message, Ack | Ping) or (isinstance(message, Hello) and message.origin_id == origin_id)
-        if claims and message.cursor > self._applied_upto.get((process, origin_id), 0):
-            self.fail("G5", f"{process} says {message} to {other}, which it has not applied")
+        if not isinstance(message, Ack | Ping | Follow) or message.cursor is None:
+            return
+        sequences = [flushed.sequence or inf for flushed in self._by_origin[other]]
+        claimed = bisect_right(sequences, message.cursor)
+        if claimed > self._applied_upto.get((process, other), 0):
+            self.fail("G5", f"{process} says {message} to {other}, and has not applied flush {claimed}")
 
-    def delivered(self, origin: Process) -> None:
-        """Look at the receipts that *origin* waits for, as `Deliveries` does."""
-        for sequence, local_at in list(origin.waiting):
-            applied, fenced, missing = origin.node.peers.delivery(sequence, local_at, origin.clock())
-            flushed = self._by_origin[origin][sequence - 1]
-            for peer in applied:
-                process = self._process(peer.identity.id)
-                if (process, origin.node.identity.id, sequence) not in self._applied:
-                    self.fail(
-                        "G5", f"{origin} counts {process} as acknowledged for {sequence}, which it has not applied"
-                    )
+    def delivered(self, origin: Process, upto: float = inf) -> None:
+        """Look at the receipts up to *upto* that *origin* waits for, as `ReceiptWaiters` does."""
+        for waiting in list(origin.waiting):
+            flushed, local_at = waiting
+            if flushed.sequence > upto:
+                continue
+            progress = origin.node.delivery(flushed.sequence, local_at, origin.clock())
+            for peer in progress.acknowledged:
+                process = self.acquaintance.process(peer.identity.id)
+                if (process, origin, flushed.number) not in self._applied:
+                    self.fail("G5", f"{origin} counts {process} as having {flushed}, which it has not applied")
                 flushed.done.setdefault(process, self.world.stamp())
-            for peer in fenced:
+            for peer in progress.fenced:
                 self.fences += 1
-                flushed.done.setdefault(self._process(peer.identity.id), self.world.stamp())
-            if not missing:
-                origin.waiting.remove((sequence, local_at))
+                flushed.done.setdefault(self.acquaintance.process(peer.identity.id), self.world.stamp())
+            if not progress.missing and not progress.joining:
+                origin.waiting.remove(waiting)
+                self.receipts += 1
+                self.complete += not progress.unreached and not progress.alone
+
+    # What holds whenever nothing goes wrong, or no longer.
+
+    def check_calm(self) -> None:
+        check_calm(self.run)
+
+    def check_peace(self) -> None:
+        check_peace(self.run)
+
+    def check_receipts(self) -> None:
+        """Every receipt that was waited for has ended."""
+        for process in self.run.alive():
+            if process.waiting and not self.acquaintance.unreachable(process):
+                flushed, at = process.waiting[0]
+                progress = process.node.delivery(flushed.sequence, at, process.clock())
+                missing = [peer.identity.name for peer in progress.missing]
+                what = f"{'joining, ' if progress.joining else ''}missing {missing}"
+                self.fail("ending", f"the receipt of {flushed} has not ended: {what}")
 
     # Memory.
 
@@ -287,11 +325,21 @@ class Checkers:
         for process in self.run.processes:
             if not process.alive:
                 continue
-            journal = process.node.journal
-            if journal.head - journal.floor > plan.journal:
-                self.fail("memory", f"{process} holds {journal.head - journal.floor} flushes")
+            node = process.node
+            if node.journal.head - node.journal.floor > plan.journal:
+                self.fail("memory", f"{process} holds {node.journal.head - node.journal.floor} flushes")
             if process.cache.size() > plan.maxsize:
                 self.fail("memory", f"{process} holds {process.cache.size()} entries")
-            contacts = sum(1 for _ in process.node.contacts)
-            if contacts > 3 * len(self.run.addresses) + len(process.node.peers):
-                self.fail("memory", f"{process} has {contacts} contacts")
+            lately = sum(
+                1
+                for other in self.run.processes
+                if other.alive or self.world.now < other.ended + 3 * plan.lost_after + 30
+            )
+            if len(node.addresses) > len(self.run.addresses) + lately:
+                self.fail("memory", f"{process} has {len(node.addresses)} addresses")
+            known = {peer.identity.id for peer in node.peers} | {node.identity.id}
+            if len(node.links._links) > 4 * lately + len(node.addresses):
+                self.fail("memory", f"{process} has {len(node.links._links)} links")
+            for peer in node.peers:
+                if not peer.knows <= known:
+                    self.fail("memory", f"{process} holds of {peer.identity.name} whom it knows, who are no members")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 
-from tests.simulation.run import Plan, run
+from tests.simulation.plan import Plan
+from tests.simulation.run import run
 from tests.simulation.world import Violation
 
 WORKERS = 2
@@ -29,6 +30,11 @@ class Outcome:
     stalest: float = 0.0
     simulated: float = 0.0
     events: int = 0
+    receipts: int = 0
+    visits: int = 0
+    reads_calm: int = 0
+    hits_calm: int = 0
+    oldest_proof: float = 0.0
 
 
 @dataclass
@@ -41,6 +47,11 @@ class Summary:
     fences: int = 0
     stalest: float = 0.0
     simulated: float = 0.0
+    receipts: int = 0
+    visits: int = 0
+    reads_calm: int = 0
+    hits_calm: int = 0
+    oldest_proof: float = 0.0
     took: float = 0.0
 
     def add(self, outcome: Outcome) -> None:
@@ -49,6 +60,11 @@ class Summary:
         self.fences += outcome.fences
         self.stalest = max(self.stalest, outcome.stalest)
         self.simulated += outcome.simulated
+        self.receipts += outcome.receipts
+        self.visits += outcome.visits
+        self.reads_calm += outcome.reads_calm
+        self.hits_calm += outcome.hits_calm
+        self.oldest_proof = max(self.oldest_proof, outcome.oldest_proof)
         if outcome.violation:
             self.violations.append(outcome)
 
@@ -59,6 +75,10 @@ class Summary:
             f"violations           {len(self.violations)}{': seeds ' + seeds if seeds else ''}\n"
             f"hits checked         {self.hits:,}\n"
             f"fences checked       {self.fences:,}\n"
+            f"receipts ended       {self.receipts:,}\n"
+            f"visitors             {self.visits:,}\n"
+            f"hit ratio, calm      {self.hits_calm / max(1, self.reads_calm):.1%} of {self.reads_calm:,} reads\n"
+            f"oldest proof, calm   {self.oldest_proof:.1%} of the bound\n"
             f"stalest hit          {self.stalest:.1%} of the bound\n"
             f"simulated seconds    {self.simulated:,.0f}, {self.simulated / max(self.took, 1e-9):.0f} a second"
         )
@@ -71,7 +91,19 @@ def outcome_of(seed: int, plan: Plan | None = None) -> Outcome:
     except Violation as violation:
         return Outcome(seed, violation=str(violation))
     checkers, world = made.checkers, made.world
-    return Outcome(seed, "", checkers.hits, checkers.fences, checkers.stalest, world.now, world.events)
+    outcome = Outcome(
+        seed,
+        hits=checkers.hits,
+        fences=checkers.fences,
+        stalest=checkers.stalest,
+        simulated=world.now,
+        events=world.events,
+        receipts=checkers.receipts,
+        visits=made.visitors.count,
+    )
+    if not made.calm:
+        return outcome
+    return replace(outcome, reads_calm=checkers.reads, hits_calm=checkers.served, oldest_proof=checkers.oldest_proof)
 
 
 def outcomes(seeds: Iterable[int]) -> Iterator[Outcome]:

@@ -1,89 +1,85 @@
 """Rules that a run seldom shows broken, each as a script of its own."""
 
 from flushmesh.fresh import Fresh
-from flushmesh.protocol.journal import Journal
-from flushmesh.protocol.messages import Flush, Identity, Ping, Truncated, Vouch
-from flushmesh.protocol.origin import Origin
-from flushmesh.protocol.peer import Peer
+from flushmesh.protocol.effects import RecheckReceipts
 from flushmesh.store import MISS, Store
 from flushmesh.versions import LAG_MAX, Versions
-from tests.protocol.world import joined
+from tests.protocol.world import World, joined
 
 
-def test_news_of_a_newcomer_comes_with_the_vouch_at_the_latest():
-    """The first vouch that a peer gives after it has met somebody tells of that one."""
-    world, (a, b) = joined("a", "b")
-    newcomer = world.add("c")
-    world.part("a", "c")
-    world.propose(newcomer, "b")
+def test_receipts_are_looked_at_again_when_a_peer_is_gone():
+    """A peer that leaves, or is given up, is the last that a receipt has waited for: it is looked at again at once."""
+    world, (a, b, _c) = joined("a", "b", "c")
+    a.effects.clear()
+    world.carry(b, b.node.leave(world.now))
     world.settle()
-    assert b.peer(newcomer) is not None
-    assert a.peer(newcomer) is None
-    world.log.clear()
-    world.run(1.5)
 
-    vouches = [
-        message for sender, to, message in world.log if (sender, to) == ("b", "a") and isinstance(message, Vouch)
-    ]
-    assert [news.node.name for news in vouches[0].known or ()] == ["a", "c"]
+    assert any(isinstance(effect, RecheckReceipts) for effect in a.effects)
 
 
-def test_a_node_just_learnt_of_holds_the_proof_where_it_stands():
-    """The proof neither falls nor moves, from the vouch that brings news of a node until that one has vouched."""
-    world, (a, b) = joined("a", "b")
-    newcomer = world.add("c")
-    world.part("a", "c")
-    world.propose(newcomer, "b")
-    world.settle()
-    proven = a.node.trust.at
+def test_receipts_are_looked_at_again_as_time_passes():
+    """A receipt for a flush that was skipped ends by a fence: no message comes then."""
+    world, (a, _b) = joined("a", "b")
+    a.effects.clear()
+    world.run(2.5)
+
+    assert sum(isinstance(effect, RecheckReceipts) for effect in a.effects) >= 2
+
+
+def test_a_fence_is_reckoned_from_the_last_vouch():
+    """A peer that was given a vouch lately may serve for a bound from then on, and has not given this node up."""
+    world, (a, b) = joined("a", "b", max_staleness=5.0)
+    world.run(60)
+    peer = a.peer(b)
+    world.freeze("b")
+
+    assert peer.vouch_given_at > world.now - 2
+    assert peer.fenced(a.flush("k"), world.now, world.now + 10)
+
+
+def test_a_node_that_is_alone_has_proven_its_last_tick():
+    """Without members and names the proof is the last moment at which the node was awake, not now."""
+    world = World()
+    a = world.add("a")
+    world.propose(a)
     world.run(3)
-    assert a.known == {"b", "c"}
-    assert a.node.trust.at == proven
+    ticked = world.now
+    world.now += 0.7
+    world.propose(a)
 
-    world.mend("a", "c")
-    world.run(8)
-    assert a.node.trust.at > world.now - 2
+    assert a.node.trust.at <= ticked
 
 
-def test_a_goodbye_tells_of_whom_its_node_has_met_last():
-    """A node that leaves passes on whom it knew, so that nobody's proof moves past a newcomer's flush."""
-    world, (a, b) = joined("a", "b")
-    newcomer = world.add("c")
-    world.part("a", "c")
-    world.propose(newcomer, "b")
-    world.settle()
-    newcomer.flush("k")
-    proven = a.node.trust.at
-    world.carry(b, b.node.leave())
-    world.settle()
+def test_a_lost_node_is_dialled_for_a_while():
+    """A node that was given up may be alive: its address is dialled for a while, although nothing names it."""
+    world, (a, b) = joined("a", "b", lost_after=10.0)
+    world.propose(a, "a")
+    world.propose(b, "b")
     world.run(3)
+    world.part("a", "b")
+    world.run(15)
+    assert a.peer(b) is None
+    world.mend("a", "b")
+    world.run(6)
 
-    assert a.known == {"c"}
-    assert a.node.trust.at == proven
-
-
-def test_a_journal_that_outruns_its_stream_does_not_hold_back_the_vouch():
-    """Where more is flushed between two messages than the journal holds, the follower is still vouched for."""
-    journal = Journal(flushes_max=2)
-    origin = Origin(b"a" * 16, sent=0)
-    sent = []
-    for number in range(4):
-        origin.pinged(Ping(float(number), 0), journal.head)
-        for key in "abc":
-            journal.append(Flush("c", key))
-        sent.append(origin.next_message(journal, tuple, leaving=False))
-
-    assert [type(message) for message in sent] == [Vouch, Truncated, Vouch, Vouch]
+    assert a.follows(b)
 
 
-def test_a_peer_that_may_have_given_this_node_up_is_not_fenced():
-    """Who was last given a vouch nearly `lost_after` before a flush may serve what it likes, without end."""
-    peer = Peer(Identity(b"b" * 16, "b", "b:1"), vouched=0.0, heard_at=0.0)
-    peer.vouch_given_at = 100.0
-    peer.max_staleness, peer.lost_after = 5.0, 20.0
+def test_a_node_that_leaves_first_hears_of_all_members():
+    """A visitor that leaves before it was told who else there is waits for that, and is distrusted by none of them."""
+    world, (a, b) = joined("a", "b")
+    visitor = world.add("c")
+    world.propose(visitor, "b")
+    while not visitor.follows(b):
+        any(world._move(end) for end in list(world.streams) if end[0] == "c" or world.streams[end][0] == "c")
+    assert visitor.known == {"b"}
+    visitor.flush("k")
+    world.carry(visitor, visitor.node.leave(world.now))
+    world.settle()
+    world.run(1)
 
-    assert peer.fenced(1, flushed_at=118.0, now=125.0)
-    assert not peer.fenced(1, flushed_at=119.5, now=1e6)
+    assert [flush.key for flush in a.applied] == ["k"]
+    assert a.distrusted == []
 
 
 def test_distrust_revokes_the_loads_that_are_running():

@@ -8,7 +8,7 @@ from flushmesh.cache import Cache
 from flushmesh.errors import MeshClosed
 from flushmesh.hooks import CacheHooks
 from flushmesh.options import CacheOptions
-from flushmesh.receipt import Deliveries, Delivery, Receipt
+from flushmesh.receipt import Receipt
 from tests.unit.clock import Clock
 
 
@@ -29,7 +29,10 @@ class Broadcasts:
         # Most tests are about keys, and read better without what is not there.
         more = {name: value for name, value in (("tag", tag), ("version", version)) if value is not None}
         self.sent.append((cache, key, more) if more else (cache, key))
-        return Receipt(len(self.sent), 0.0, Deliveries(lambda _: Delivery(), lambda _: None))
+        return Receipt(0.0, None, sequence=len(self.sent))
+
+    def run_hook(self, hook, event):
+        hook(event)
 
 
 def cache_of(mesh, clock=None, hooks=None, staleness=inf, **options):

@@ -31,6 +31,8 @@ def without(name, value=None):
         (object(), TypeError, "discovery[0]: a Discovery has a source, its name as a str; this object has none"),
         (without("settles_after"), TypeError, "discovery[0]: a Discovery has settles_after, a number of seconds"),
         (without("settles_after", -1), ValueError, "discovery[0]: settles_after: seconds, 0 or more, not -1"),
+        (without("names", 1), TypeError, "discovery[0]: names of a Discovery is true or false, not 1"),
+        (without("passing", "no"), TypeError, "discovery[0]: passing of a Discovery is true or false, not 'no'"),
         (without("run"), TypeError, "discovery[0]: a Discovery has async def run(announcement, propose)"),
         (without("run", print), TypeError, "discovery[0]: a Discovery has async def run(announcement, propose)"),
     ],
@@ -41,6 +43,27 @@ def test_what_is_no_discovery_is_refused_at_once(discovery, error, words):
         Mesh("m", discovery=[discovery])
 
     assert str(caught.value).startswith(words)
+
+
+def test_what_a_discovery_says_of_its_proposals_reaches_the_node():
+    """A roster and an application's own hold the proof, DNS may be behind, mDNS only hints."""
+    from flushmesh.discovery.dns import Dns
+    from flushmesh.discovery.mdns import Mdns
+    from flushmesh.discovery.roster import Roster
+    from flushmesh.net.driver import _source_of
+    from flushmesh.protocol.trust import Source
+
+    found = Found(), without("names", value=False), without("passing", value=True)
+    kinds = [_source_of(each) for each in (Roster(tuple), Dns("n:1"), Mdns(()), *found)]
+
+    assert kinds == [
+        Source(),
+        Source(passing=True),
+        Source(settles_after=2.0, names=False),
+        Source(),
+        Source(names=False),
+        Source(passing=True),
+    ]
 
 
 def test_one_discovery_is_a_list_too():

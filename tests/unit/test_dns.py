@@ -11,7 +11,9 @@ from flushmesh.discovery.dns import ANSWER_MAX, REPEAT, REPEAT_JITTER, Dns, look
 
 ME = Announcement("m", b"id", "127.0.0.1:1")
 SILENCE = object()
-NOBODY = socket.gaierror(-2, "Name or service not known")
+NO_SUCH_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+NO_ADDRESS = socket.gaierror(socket.EAI_NODATA, "No address associated with hostname")
+TRY_AGAIN = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
 
 class World:
@@ -88,7 +90,9 @@ def test_a_name_is_asked_again_and_only_a_change_is_proposed():
     assert len(world.asked) == 4
 
 
-@pytest.mark.parametrize("hiccup", [NOBODY, [], OSError("the network is down"), UnicodeError("label too long")])
+@pytest.mark.parametrize(
+    "hiccup", [NO_SUCH_NAME, TRY_AGAIN, [], OSError("the network is down"), UnicodeError("label too long")]
+)
 def test_a_failing_or_empty_answer_keeps_what_was_found(hiccup, lines):
     """A resolver that has a bad moment does not dissolve the mesh, and is logged once."""
     world = run("n:1", ["10.0.0.5"], hiccup, hiccup, hiccup, ["10.0.0.5"], hiccup)
@@ -102,21 +106,38 @@ def test_a_failing_or_empty_answer_keeps_what_was_found(hiccup, lines):
     assert again == first
 
 
-def test_a_first_answer_that_fails_is_a_proposal_too(lines):
-    """Joining, which waits for the first proposal, ends although there is nobody to propose."""
-    world = run("n:1", NOBODY)
+@pytest.mark.parametrize("answer", [NO_SUCH_NAME, NO_ADDRESS, []])
+def test_no_such_name_is_an_answer(answer, lines):
+    """Joining, which waits for the first proposal, ends although there is no node to propose."""
+    world = run("n:1", answer, ["10.0.0.5"])
 
-    assert world.proposed == [[]]
-    assert lines() == [("WARNING", "dns n:1: name or service not known; nobody is found by it")]
+    assert world.proposed == [[], ["10.0.0.5:1"]]
+    (level, line), _ = lines()
+    assert level == "WARNING"
+    assert line.endswith("; no node is found by it")
 
 
-def test_a_server_that_never_answers_is_waited_for_in_vain_but_not_for_ever(lines):
-    """After a while nothing is proposed, once; the question stays open and is not asked again."""
+@pytest.mark.parametrize("failure", [TRY_AGAIN, OSError("the network is down"), UnicodeError("label too long")])
+def test_a_first_look_that_fails_proposes_nothing(failure, lines):
+    """A resolver that cannot answer says nothing about other nodes, so joining goes on; one line says so."""
+    world = run("n:1", failure, failure, ["10.0.0.5"])
+
+    assert world.proposed == [["10.0.0.5:1"]]
+    (level, line), (healed_level, healed) = lines()
+    assert (level, healed_level) == ("WARNING", "INFO")
+    assert line.endswith("; this node keeps joining until it answers")
+    assert healed == "dns n:1: resolves again: 10.0.0.5"
+
+
+def test_a_server_that_never_answers_is_no_answer(lines):
+    """Nothing is proposed; the question stays open and is not asked again."""
     world = run("n:1", SILENCE, rounds=3)
 
-    assert world.proposed == [[]]
+    assert world.proposed == []
     assert world.asked == ["n"]
-    assert lines() == [("WARNING", f"dns n:1: no answer within {ANSWER_MAX:g} s; nobody is found by it")]
+    assert lines() == [
+        ("WARNING", f"dns n:1: no answer within {ANSWER_MAX:g} s; this node keeps joining until it answers")
+    ]
 
 
 def test_nodes_that_start_together_do_not_ask_together():

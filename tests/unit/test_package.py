@@ -34,9 +34,14 @@ FLOORS = {
     "wire": set(),
     "logbook": {"protocol"},
     "report": {"protocol"},
+    "cacheupdates": {"cache", "protocol"},
+    "receiptdesk": {"net"},
     "forking": {"net"},
     "life": {"forking", "net"},
     "mesh": {
+        "cacheupdates",
+        "receiptdesk",
+        "hookrunner",
         "life",
         "report",
         "logbook",
@@ -67,6 +72,7 @@ LEAVES = {
 # What the pure rooms may take from the standard library.
 PURE = {
     "__future__", "collections", "collections.abc", "dataclasses", "enum", "typing", "zlib", "itertools", "math",
+    "heapq", "bisect",
 }  # fmt: skip
 
 
@@ -112,10 +118,10 @@ def test_the_store_reads_no_clock_of_its_own():
 
 
 def test_no_file_is_too_long_to_read():
-    """A file has at most 400 lines, a function at most 60."""
+    """A file has at most 500 lines, a function at most 60."""
     for path in modules():
         text = path.read_text()
-        assert len(text.splitlines()) <= 400, path
+        assert len(text.splitlines()) <= 500, path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert (node.end_lineno or 0) - node.lineno < 60, f"{path}: {node.name}"

@@ -6,6 +6,7 @@ from math import inf
 import pytest
 
 from flushmesh import Mesh
+from flushmesh.protocol.trust import Source
 from flushmesh.status import MeshState, MeshStatus, PeerStatus
 from tests.protocol.world import World, joined
 
@@ -102,7 +103,10 @@ def test_who_is_out_of_reach_is_named():
     world.part("a", "b")
     world.run(6)
 
-    assert why(world, a) == f"b at b:1 is out of reach; it last vouched {world.now - a.node.trust.at:.0f} s ago"
+    assert why(world, a) == (
+        f"b at b:1 is out of reach; it last vouched {world.now - a.node.trust.at:.0f} s ago; "
+        "if it is gone for good, take it out of the roster or give it up by hand"
+    )
 
 
 def test_who_is_connected_and_silent_is_named():
@@ -136,16 +140,17 @@ def test_an_address_that_is_silent_while_joining_is_named():
     world.propose(a, "a", "x", "y")
     world.run(6)
 
-    assert why(world, a) == "joining for 6 s: nothing comes back from x:1, y:1"
+    silent = "nothing comes back from {}:1; is it down, or behind a firewall?"
+    assert why(world, a) == f"joining for 6 s: {silent.format('x')}; {silent.format('y')}"
 
 
 def test_a_discovery_that_is_silent_is_named():
     """A node whose discovery has proposed nothing yet waits for that, and says so."""
     world = World()
-    a = world.add("a", sources={"roster": 0}, **OPTIONS)
+    a = world.add("a", sources={"roster": Source()}, **OPTIONS)
     world.run(6)
 
-    assert why(world, a) == "joining for 6 s: nothing comes back from discovery"
+    assert why(world, a) == "joining for 6 s: roster has not named any address yet"
 
 
 def test_a_node_without_peers_that_slept_says_so():
@@ -158,7 +163,7 @@ def test_a_node_without_peers_that_slept_says_so():
 
     world.now += 20
 
-    assert why(world, a) == "this node itself has been idle for 20 s"
+    assert why(world, a) == "this node itself has been idle for 21 s"
 
 
 def test_nothing_runs_out_without_a_bound():

@@ -1,5 +1,5 @@
 """
-Discovery: whatever proposes addresses.
+Discovery: what proposes addresses.
 
 It only proposes.  A peer is a node that has answered; one that no discovery proposes any
 more stays a peer for as long as it answers.
@@ -20,7 +20,7 @@ class Announcement:
     What a discovery may tell others of this node.
 
     *address* is what it listens on; a host of 0.0.0.0 or [::] stands for every interface
-    and is no address to dial.
+    and is no address to dial.  It is empty if the node cannot listen and only dials.
     """
 
     mesh: str
@@ -34,6 +34,14 @@ class Discovery(Protocol):
 
     *source* names it in logs and status.  *settles_after* is how many seconds after the
     start its proposals count as complete; 0 if its first one does.
+
+    Two more attributes may be there.  *names*, True if it is not: what is proposed is where
+    nodes are, and until each address has answered or refused the connection, entries are
+    served by their own age alone.  False is for hints, which may be out of date.  *passing*,
+    False if it is not: an address may stay proposed for a while after its host is gone, as in
+    DNS, so that one which has said goodbye is not missed.
+
+    A discovery that fails must not propose: an empty list means that there is no other node.
     """
 
     @property
@@ -65,6 +73,9 @@ def check_discovery(place: str, discovery: object) -> None:
         raise TypeError(f"{place}: a Discovery has settles_after, a number of seconds; this {name} has none")
     if not 0 <= settles_after < inf:
         raise ValueError(f"{place}: settles_after: seconds, 0 or more, not {settles_after}")
+    for option in ("names", "passing"):
+        if not isinstance(getattr(discovery, option, False), bool):
+            raise TypeError(f"{place}: {option} of a Discovery is true or false, not {getattr(discovery, option)!r}")
     if not iscoroutinefunction(getattr(discovery, "run", None)):
         raise TypeError(f"{place}: a Discovery has async def run(announcement, propose); this {name} has none")
 

@@ -2,8 +2,9 @@
 DNS: a name that stands for many nodes, asked again and again.
 
 Every address of the name is proposed with every port.  The system's own resolver is
-asked, so /etc/hosts and nsswitch count.  A resolver that fails, or names nobody, has a bad
-moment: what it named before is kept.
+asked, so /etc/hosts and nsswitch count.  When a resolver fails, or has no address for a name
+that had some, what it named before is kept.  Before its first answer nothing is proposed: a
+resolver that fails says nothing about other nodes.  "No such name" is an answer.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ log = logging.getLogger("flushmesh")
 REPEAT: Final = 5.0
 REPEAT_JITTER: Final = 0.3
 
-# A name server that is alive answers within milliseconds; joining does not wait for a dead one.
+# A name server that is alive answers within milliseconds; one that does not is worth a line in the log.
 ANSWER_MAX: Final = 3.0
+
+# There is no such name, or it has no address.
+_NO_SUCH_NAME: Final = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
 async def look_up(host: str) -> list[str]:
@@ -46,8 +50,11 @@ class Dns:
     *lookup* and *sleep* are the world; *spread* gives the jitter, from 0 to 1.
     """
 
-    # The first proposal comes with the first answer, or without one after `ANSWER_MAX`.
+    # The first proposal comes with the first answer.
     settles_after = 0.0
+    # The name of a pod that is gone lives on in caches for a while.
+    names = True
+    passing = True
 
     def __init__(
         self,
@@ -65,6 +72,7 @@ class Dns:
         self._sleep = sleep
         self._spread = spread
         self._hosts: Collection[str] = ()
+        self._answered = False
         self._troubled = False
 
     async def run(self, announcement: Announcement, propose: Callable[[Collection[str]], None]) -> None:
@@ -80,9 +88,9 @@ class Dns:
                     self._take(lookup)
                     lookup = None
                 else:
-                    self._note(f"no answer within {ANSWER_MAX:g} s")
+                    self._log_trouble(f"no answer within {ANSWER_MAX:g} s")
                 addresses = [join(host, port) for host in self._hosts for port in self._ports]
-                if addresses != proposed:
+                if self._answered and addresses != proposed:
                     propose(addresses)
                     proposed = addresses
                 await self._sleep(REPEAT * (1 - REPEAT_JITTER * self._spread()))
@@ -91,7 +99,7 @@ class Dns:
                 lookup.cancel()
 
     async def _wait(self, lookup: asyncio.Future[Collection[str]]) -> None:
-        """Wait until *lookup* is done, but not for ever."""
+        """Wait until *lookup* is done, at most ANSWER_MAX."""
         patience = asyncio.ensure_future(self._sleep(ANSWER_MAX))
         either: set[asyncio.Future[Any]] = {lookup, patience}
         try:
@@ -103,16 +111,21 @@ class Dns:
         try:
             hosts = lookup.result()
         except (OSError, UnicodeError) as error:
-            self._note((getattr(error, "strerror", None) or str(error)).lower())
+            self._answered |= getattr(error, "errno", None) in _NO_SUCH_NAME
+            self._log_trouble((getattr(error, "strerror", None) or str(error)).lower())
             return
+        self._answered = True
         self._hosts = hosts or self._hosts
-        self._note("" if hosts else "it stands for no address")
+        self._log_trouble("" if hosts else "it stands for no address")
 
-    def _note(self, trouble: str) -> None:
-        """Log that the name has ceased, or begun, to resolve."""
+    def _log_trouble(self, trouble: str) -> None:
+        """Log that the name no longer resolves, or does again."""
         if trouble and not self._troubled:
-            kept = f"what it named before is kept: {', '.join(self._hosts)}" if self._hosts else "nobody is found by it"
-            log.warning("%s: %s; %s", self.source, trouble, kept)
+            if self._hosts:
+                follows = f"what it named before is kept: {', '.join(self._hosts)}"
+            else:
+                follows = "no node is found by it" if self._answered else "this node keeps joining until it answers"
+            log.warning("%s: %s; %s", self.source, trouble, follows)
         elif self._troubled and not trouble:
             log.info("%s: resolves again: %s", self.source, ", ".join(self._hosts))
         self._troubled = bool(trouble)

@@ -31,7 +31,8 @@ _RESOLVE_TIMEOUT_MS: Final = 3_000
 # The likely cause, and the cure.
 BLOCKED: Final = "multicast seems to be blocked here, name the peers by peers= or dns="
 
-# The network of a machine that starts comes up after some of its programs.
+# The network of a machine that starts comes up after some of its programs, and that of a laptop
+# changes: this often the interfaces are looked at again.
 RETRY: Final = 15.0
 
 # A node's own announcement comes back to it within milliseconds, wherever multicast works at all.
@@ -50,8 +51,10 @@ class Mdns:
     """
 
     source = "mdns"
-    # Announcements are repeated over the first second; whoever is there has been heard by then.
+    # Announcements are repeated over the first second; every node that is there has been heard by then.
     settles_after = 2.0
+    # A record may be an hour out of date, and anything near can announce anything.
+    names = False
 
     def __init__(self, wanted: Sequence[str]) -> None:
         self._wanted = wanted
@@ -63,27 +66,42 @@ class Mdns:
         """Announce and listen until cancelled; take the announcement back then."""
         while True:
             try:
-                host, port = split(announcement.address)
-                choice = choose(interfaces(), self._wanted, await _hosts(host))
-                info = _service_info(announcement, choice, port)
-                await self._listen(_open(choice), announcement, info, propose)
+                choice = await self._choice(announcement)
+                await self._listen(_open(choice), announcement, choice, propose)
+                continue
             except NoInterfaceError as error:
                 self._complain(str(error))
             except (OSError, RuntimeError, Error) as error:
                 self._complain(f"{str(error) or type(error).__name__}; {BLOCKED}")
             await asyncio.sleep(RETRY)
 
+    async def _choice(self, announcement: Announcement) -> Choice:
+        # A node that only dials has nothing to announce, but it hears the others everywhere.
+        host = split(announcement.address)[0] if announcement.address else "0.0.0.0"  # noqa: S104
+        return choose(interfaces(), self._wanted, await _hosts(host))
+
+    async def _until_changed(self, announcement: Announcement, choice: Choice) -> None:
+        """Wait until the interfaces are others than those of *choice*, but not none."""
+        while True:
+            await asyncio.sleep(RETRY)
+            with suppress(OSError):
+                if await self._choice(announcement) != choice:
+                    log.info("mdns: the network has changed; announcing this node again")
+                    return
+
     async def _listen(
         self,
         zeroconf: AsyncZeroconf,
         own: Announcement,
-        info: AsyncServiceInfo,
+        choice: Choice,
         propose: Callable[[Collection[str]], None],
     ) -> None:
+        """Announce this node and hear the others by *zeroconf*, until the interfaces change."""
         resolving: set[asyncio.Task[None]] = set()
+        info = _service_info(own, choice)
 
         def changed(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
-            if name == info.name:
+            if name == _service_name(own):
                 self._hush()
             elif state_change is ServiceStateChange.Removed:
                 if self._found.pop(name, None) is not None:
@@ -95,11 +113,13 @@ class Mdns:
 
         try:
             silence = f"not even this node's own announcement comes back; {BLOCKED}"
-            self._silence = asyncio.get_running_loop().call_later(ECHO_MAX, self._complain, silence)
+            if info is not None:
+                self._silence = asyncio.get_running_loop().call_later(ECHO_MAX, self._complain, silence)
             browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[changed])
             try:
-                await zeroconf.async_register_service(info)
-                await asyncio.get_running_loop().create_future()  # Until cancelled.
+                if info is not None:
+                    await zeroconf.async_register_service(info)
+                await self._until_changed(own, choice)
             finally:
                 await browser.async_cancel()
         finally:
@@ -166,13 +186,20 @@ def _open(choice: Choice) -> AsyncZeroconf:
         return AsyncZeroconf(interfaces=v4, ip_version=IPVersion.V4Only)
 
 
-def _service_info(announcement: Announcement, choice: Choice, port: int) -> AsyncServiceInfo:
+def _service_name(announcement: Announcement) -> str:
+    # The id makes the name unique, so no other node has to be asked whether it is.
+    return f"{announcement.node_id.hex()}.{SERVICE}"
+
+
+def _service_info(announcement: Announcement, choice: Choice) -> AsyncServiceInfo | None:
+    """Return what to announce; nothing of a node that only dials."""
+    if not announcement.address:
+        return None
     node_id = announcement.node_id.hex()
     return AsyncServiceInfo(
         SERVICE,
-        # The id makes the name unique, so nobody has to ask around whether it is.
-        f"{node_id}.{SERVICE}",
-        port=port,
+        _service_name(announcement),
+        port=split(announcement.address)[1],
         parsed_addresses=list(choice.announced),
         server=f"{node_id}.local.",
         properties={"mesh": announcement.mesh, "id": node_id},

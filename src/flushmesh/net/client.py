@@ -1,5 +1,5 @@
 """
-Client: how this node opens a stream to an address, to follow whoever answers.
+Client: a stream of gRPC to a node that this one dials.
 
 Each attempt is a channel of its own.  When to try again is the protocol's decision, so
 gRPC's own waiting between attempts never comes into play.
@@ -7,20 +7,15 @@ gRPC's own waiting between attempts never comes into play.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from dataclasses import dataclass, replace
 from typing import Final
 
 import grpc
 import grpc.aio
 
-from flushmesh.address import split
 from flushmesh.net.codec import MESSAGE_BYTES_MAX
+from flushmesh.net.knock import CONNECT_MAX, Ended
 from flushmesh.net.server import METHOD, SERVICE
-
-# How long an attempt may take: a host that answers nothing counts as gone after this.
-CONNECT_MAX: Final = 3.0
+from flushmesh.protocol.addresses import Ending
 
 _OPTIONS: Final = [
     # Peers are near; a proxy meant for the web would break the mesh or leak it.
@@ -38,92 +33,48 @@ _OPTIONS: Final = [
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """
-    Why there is no stream, or no longer one.
-
-    *refused* tells that the origin would not serve, *silent* that nothing came back at all.
-    """
-
-    reason: str
-    refused: bool = False
-    silent: bool = False
-
-
-async def knock(address: str) -> Ending | None:
-    """
-    Try whether anybody listens at *address*; tell why not.
-
-    A roster with port ranges names many addresses where nobody is.  A refused connection
-    says so at the price of two packets, and unlike an error of gRPC tells it from silence.
-    """
-    host, port = split(address)
-    try:
-        async with asyncio.timeout(CONNECT_MAX):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        return Ending(f"{host} is not resolved within {CONNECT_MAX:g} s", silent=True)
-    except (OSError, UnicodeError) as error:
-        return Ending(_reason(error), silent=True)
-    ending = None
-    for *_, place in found:
-        refused_before = ending is None or not ending.silent
-        ending = await _knock(str(place[0]), port, CONNECT_MAX / len(found))
-        if ending is None:
-            return None
-        # Only if nobody listens at any of a name's addresses is it certain that nobody is there.
-        ending = replace(ending, silent=ending.silent or not refused_before)
-    return ending
-
-
-async def _knock(host: str, port: int, patience: float) -> Ending | None:
-    try:
-        async with asyncio.timeout(patience):
-            _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return Ending(f"no answer within {patience:g} s", silent=True)
-    except OSError as error:
-        return Ending(_reason(error), silent=not isinstance(error, ConnectionRefusedError))
-    writer.close()
-    return None
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
+# How gRPC calls bytes that are no HTTP/2.
+_OTHER_PROTOCOL: Final = "Failed parsing HTTP/2"
 
 
 class Call:
     """
     One stream to *address*.
 
-    Once it has ended, `ending` tells why.
+    Once it has ended, `ended` returns why.
     """
 
     def __init__(self, address: str) -> None:
+        self.heard = False
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(f"/{SERVICE}/{METHOD}")()
 
     async def read(self) -> bytes | None:
         """Return the next message, or None at the end."""
         data = await self._call.read()
-        return data if isinstance(data, bytes) else None
+        if not isinstance(data, bytes):
+            return None
+        self.heard = True
+        return data
 
     async def write(self, data: bytes) -> None:
         """Send a message, waiting for as long as the stream is not writable."""
         await self._call.write(data)
 
-    async def ending(self) -> Ending:
+    async def ended(self) -> Ended:
         """Return why the stream has ended."""
         if not self._call.done():
-            return Ending("hung up")
+            return Ended(Ending.SILENT, "hung up")
         code = await self._call.code()
         details = await self._call.details()
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return Ended(Ending.FOREIGN, "something else than a node answers there")
         if code is grpc.StatusCode.OK:
-            return Ending("it ended the stream")
-        refused = code is grpc.StatusCode.FAILED_PRECONDITION
-        return Ending(details or code.name.lower(), refused=refused, silent=not refused)
+            return Ended(Ending.BROKEN, "it ended the stream")
+        details = details or code.name.lower()
+        if _OTHER_PROTOCOL in details:
+            return Ended(Ending.FOREIGN, "something else than a node answers there")
+        return Ended(Ending.BROKEN if self.heard else Ending.SILENT, details)
 
     async def close(self) -> None:
         """Cancel whatever is under way and free the connection."""

@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flushmesh.net.codec import WireError
+from flushmesh.net.codec import WireError, decode
 from flushmesh.protocol.messages import Message
 
 
 class Exchange(Protocol):
-    """What a conversation needs of the driver."""
+    """What a conversation needs of the node behind it."""
 
     def next_message(self, link: int) -> Message | None:
         """Return what is to be sent on *link* next."""
@@ -25,8 +25,8 @@ class Exchange(Protocol):
     def encode(self, message: Message) -> bytes:
         """Return *message* as bytes."""
 
-    def received(self, link: int, message: Message) -> None:
-        """Take what came on *link*."""
+    def received(self, link: int, message: Message) -> bool:
+        """Take what came on *link*; return False if that failed and the link must end."""
 
     def broken(self, link: int, reason: str) -> None:
         """End *link* because of what came on it."""
@@ -37,25 +37,28 @@ class Conversation:
     """
     One open stream, called *link*.
 
-    `read` returns None at the stream's end.
+    `read` returns None at the stream's end.  `writing` is set while a write is under way.
     """
 
     link: int
     exchange: Exchange
     read: Callable[[], Awaitable[bytes | None]]
     write: Callable[[bytes], Awaitable[None]]
-    decode: Callable[[bytes], Message]
+    writing: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _hung_up: asyncio.Event = field(default_factory=asyncio.Event)
-    refusal: str | None = None
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether this node has ended it."""
+        return self._hung_up.is_set()
 
     def wake(self) -> None:
         """There is something to send."""
         self._wake.set()
 
-    def hang_up(self, refusal: str | None) -> None:
-        """End the conversation; *refusal* is what the other side is told."""
-        self.refusal = refusal
+    def hang_up(self) -> None:
+        """End the conversation."""
         self._hung_up.set()
 
     async def run(self) -> None:
@@ -71,21 +74,25 @@ class Conversation:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self) -> None:
-        while True:
+        while not self.hung_up:
             self._wake.clear()
-            # After a Leave there is nothing to send; the follower ends the stream once it has read it.
+            # After a Refusal or a Leave there is nothing to send; the other side hangs up once it has read it.
             while (message := self.exchange.next_message(self.link)) is not None:
-                await self.write(self.exchange.encode(message))
+                data = self.exchange.encode(message)
+                self.writing = True
+                await self.write(data)
+                self.writing = False
             await self._wake.wait()
 
     async def _receive(self) -> None:
-        while not self._hung_up.is_set():
+        while not self.hung_up:
             data = await self.read()
             if data is None:
                 return
             try:
-                message = self.decode(data)
+                message = decode(data)
             except WireError as error:
                 self.exchange.broken(self.link, f"sent {error}")
-            else:
-                self.exchange.received(self.link, message)
+                return
+            if not self.exchange.received(self.link, message):
+                return

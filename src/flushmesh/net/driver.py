@@ -1,45 +1,46 @@
 """
 Driver: the one thread that does a mesh's I/O.
 
-It owns one event loop and on it every gRPC and zeroconf object.  Into the node it feeds
-what arrives and the time; the node's effects it carries out, or passes to the mesh.
-Application threads meet it in two places only: the lock around the node, and `wake`.
+It owns one event loop and on it the node and every gRPC and zeroconf object.  Nothing else
+touches the node while the thread runs: application threads hand over what they want by
+the inbox, and wake the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from math import inf
 from threading import Lock, Thread, current_thread
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
-from flushmesh.address import is_loopback
 from flushmesh.discovery import Announcement, Discovery, by_source
 from flushmesh.discovery.proposals import Proposals
-from flushmesh.net.client import Call, Ending, knock
-from flushmesh.net.codec import Encoder, decode_from_follower, decode_from_origin
-from flushmesh.net.conversation import Conversation
+from flushmesh.errors import StartError
+from flushmesh.net.inbox import Inbox
 from flushmesh.net.loop import Loop
-from flushmesh.net.server import Server, Stream, caller_host
-from flushmesh.protocol.effects import Dial, Effect, HangUp, Met, Wake
-from flushmesh.protocol.messages import Message
+from flushmesh.net.noderunner import NodeRunner
+from flushmesh.net.server import Server, Stream
+from flushmesh.net.streams import Streams
+from flushmesh.protocol.effects import Effect, Joined, PeerFollowed
 from flushmesh.protocol.node import Node
+from flushmesh.protocol.trust import Phase, Source
 
 log = logging.getLogger("flushmesh")
 
-# How a shutdown spends the two seconds it may take: goodbyes first, then whoever is stuck.
-GOODBYE_MAX: Final = 1.0
-GRACE: Final = 0.1
+# How a shutdown spends the two seconds it may take: what was flushed must have met a peer, then the
+# goodbyes, then what is stuck.
 STOP_MAX: Final = 2.0
+MEET_MAX: Final = 1.2
+GOODBYE_MAX: Final = 1.0
+TEAR_DOWN_MAX: Final = 0.5
+GRACE: Final = 0.1
 
-# What a suspension lets whoever has something to finish take for it.
+# What a suspension leaves to tasks that have something to finish.
 SUSPENSION_GRACE: Final = 0.03
 
 
@@ -47,40 +48,37 @@ class Driver:
     """
     Runs one node.
 
-    *make_node* is called once the address is known, also after each suspension; *on_effect*
-    gets the effects that are not I/O, on the driver's thread, without the lock.  *on_end* is
-    called there when the thread has stopped, or died, for good.
+    *make_node* is called on the driver's thread once the address is known, also after each
+    suspension; *on_effect* gets the effects that are not I/O there, *on_error* is called after
+    an error of the node itself.  *on_end* is called when the thread has stopped, or died, for
+    good.
 
-    Suspended, it has nothing of gRPC and no thread; what is flushed meanwhile waits in the
-    journal.
+    Suspended, it has nothing of gRPC and no thread; what is flushed in the meantime waits in
+    the inbox.
     """
 
     def __init__(
         self,
-        lock: Lock,
+        inbox: Inbox,
         clock: Callable[[], float],
-        make_node: Callable[[str, Mapping[str, float]], Node],
+        make_node: Callable[[str, Mapping[str, Source]], Node],
         on_effect: Callable[[Effect], None],
+        on_error: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
-        self._lock = lock
+        self.runner: NodeRunner | None = None
+        self._inbox = inbox
         self._clock = clock
         self._make_node = make_node
         self._on_effect = on_effect
+        self._on_error = on_error
         self._on_end = on_end
-        self._encoder = Encoder()
-        self._conversations: dict[int, Conversation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serving: set[int] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._woken = False
         self._turning = Lock()  # Protects `_suspended` and `_ended`: whether the thread goes on or another begins.
         self._suspended = False
         self._ended = True
         self._stopped = False
-        self._disowned = False
-        self._tearing_down = False
-        self.encode = self._encoder.encode
+        inbox.wake = self._wake
 
     # From the application's threads.
 
@@ -95,27 +93,32 @@ class Driver:
         started: Future[None] = Future()
         self._ended = False
         self._thread = Thread(target=self._run, args=(started, in_turn), name="flushmesh", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._ended = True
+            raise StartError(f"cannot start the mesh's thread: {error}") from None
         started.result()
 
-    def wake(self) -> None:
-        """Send what was flushed; many calls in a row are one wake-up."""
-        if not self._woken:
-            # Set first: the loop may run, and reset it, before the call has returned.
-            self._woken = True
-            self._call(self._wake_all)
+    def _wake(self) -> None:
+        self._call(self._look_into_inbox)
 
-    def act_soon(self, effects: Sequence[Effect]) -> None:
-        """Carry out *effects* on the driver's thread."""
-        self._call(lambda: self._act(effects))
+    def _look_into_inbox(self) -> None:
+        if self.runner is not None:
+            self.runner.woken()
+
+    def later(self, seconds: float, function: Callable[[], None]) -> object:
+        """Have *function* called on the driver's thread after so many *seconds*, from that thread."""
+        return self._loop.call_later(seconds, function)
 
     def stop(self) -> None:
-        """Say goodbye and end, once resumed if suspended; returns within STOP_MAX seconds, whatever peers do."""
+        """Say goodbye and end, once resumed if suspended; return within STOP_MAX seconds, whatever peers do."""
+        self._inbox.close()
         self._stopped = True
         self._halt()
 
     def suspend(self) -> None:
-        """Let go of the thread and of gRPC without a goodbye; returns within STOP_MAX seconds."""
+        """Let go of the thread and of gRPC without a goodbye; return within STOP_MAX seconds."""
         with self._turning:
             self._suspended = True
         self._halt()
@@ -133,8 +136,17 @@ class Driver:
         self._launch(in_turn=True)
 
     def disown(self) -> None:
-        """In a forked child: the thread is the parent's, also if it is this very one, in a hook."""
-        self._disowned = True
+        """In a forked child: the thread is the parent's, even if code of the application has forked on it."""
+        if self.runner is not None:
+            self.runner.disowned = True
+
+    def finish(self) -> None:
+        """Take nothing more, and answer what was asked until now: the thread has ended for good."""
+        self._inbox.end()
+        if self.runner is not None:
+            self.runner.takes_flushes = False
+            self.runner.look_into_inbox()
+        self._on_end()
 
     def _halt(self) -> None:
         self._call(self._stopping.set)
@@ -152,7 +164,7 @@ class Driver:
         return current_thread() is self._thread
 
     def _call(self, function: Callable[[], None]) -> None:
-        # Once the loop has ended there is nobody left to tell.
+        # Once the loop has ended there is nothing left to wake.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
 
@@ -170,7 +182,7 @@ class Driver:
                 with self._turning:
                     goes_on = not self._stopped and not self._suspended
                     self._ended = not goes_on
-        except BaseException as error:  # The thread ends here; whoever waits for its start must hear of it.
+        except BaseException as error:  # The thread ends here; the caller that waits for its start must learn of it.
             self._ended = True
             if not started.done():
                 started.set_exception(error)
@@ -178,46 +190,60 @@ class Driver:
             self._stopped = True
             log.exception("the mesh has stopped because of an error in it")
         if self._stopped:
-            self._on_end()
+            self.finish()
 
     async def _main(self, started: Future[None], in_turn: bool) -> None:
         self._stopping = asyncio.Event()
         self._stirred = asyncio.Event()
+        self._begun = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._woken = self._tearing_down = False
+        self._loop.set_exception_handler(_on_loop_error)
         server = Server(self._serve)
         discovering: list[asyncio.Task[None]] = []
         try:
             address = await server.start(self._listen, in_turn=in_turn)
-            discoveries = by_source(self._discoveries)
-            sources = {source: discovery.settles_after for source, discovery in discoveries.items()}
-            self._node = self._make_node(address, sources)
-            self._listen = list(dict.fromkeys([address, *self._listen]))
-            announcement = Announcement(self._node.mesh, self._node.identity.id, address)
-            for source, discovery in discoveries.items():
-                discovering.append(self._spawn(self._discover(source, discovery, announcement)))
-            self._tick()
+            runner = self._begin(address)
+            self._listen = list(dict.fromkeys([address, *self._listen])) if address else self._listen
+            announcement = Announcement(runner.node.mesh, runner.node.identity.id, address)
+            for source, discovery in by_source(self._discoveries).items():
+                discovering.append(self._spawn(self._discover(runner, source, discovery, announcement)))
+            runner.tick()
             if not started.done():
                 started.set_result(None)
             # What was asked for while there was no loop to tell has not set the event.
             if not self._stopped and not self._suspended:
                 await self._stopping.wait()
             if self._stopped:
-                await self._say_goodbye()
+                await self._say_goodbye(runner)
         finally:
             await self._tear_down(server, discovering)
         if not self._stopped:
-            with self._lock:
-                effects = self._node.cut("interrupted by a fork of this process", self._clock())
-            self._act(effects)
+            runner.call(lambda now: runner.node.cut("interrupted by a fork of this process", now))
+
+    def _begin(self, address: str) -> NodeRunner:
+        sources = {source: _source_of(discovery) for source, discovery in by_source(self._discoveries).items()}
+        node = self._make_node(address, sources)
+        if self.runner is None:
+            self.runner = NodeRunner(node, self._inbox, self._clock, self._carry_out, self._on_error)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        self._streams = Streams(self.runner, loop, self._spawn, self._stirred.set, insecure=self._insecure)
+        self.runner.begin(self._streams)
+        self._begun.set()
+        # What came while there was no loop has not woken this one.
+        self.runner.woken()
+        return self.runner
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, PeerFollowed | Joined):
+            self._stirred.set()
+        self._on_effect(effect)
 
     async def _tear_down(self, server: Server, discovering: Sequence[asyncio.Task[None]]) -> None:
-        self._tearing_down = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for conversation in self._conversations.values():
-            conversation.hang_up(None)
+        if self._begun.is_set():
+            self._streams.end()
+        if self.runner is not None:
+            self.runner.pause()
         for task in self._tasks:
             task.cancel()
         ending = [*self._tasks, asyncio.create_task(server.stop(GRACE))]
@@ -226,37 +252,58 @@ class Driver:
             await asyncio.wait(ending, timeout=SUSPENSION_GRACE)
             for task in discovering:
                 task.cancel()
-        await asyncio.wait(ending, timeout=STOP_MAX - GOODBYE_MAX - 0.3)
+        await asyncio.wait(ending, timeout=TEAR_DOWN_MAX)
         # gRPC completes what was cancelled a moment later, and complains where the loop is gone by then.
         await asyncio.sleep(0.02)
 
-    async def _say_goodbye(self) -> None:
+    # Closing.
+
+    async def _say_goodbye(self, runner: NodeRunner) -> None:
         """Send what is left and the goodbye, and wait until it has been read."""
-        with self._lock:
-            effects = self._node.leave()
-        self._act(effects)
-        deadline = self._loop.time() + GOODBYE_MAX
-        while not self._parted() and self._loop.time() < deadline:
+        began = self._loop.time()
+        # The inbox is closed: what is in it now is the last.
+        runner.number_flushes()
+        runner.takes_flushes = False
+        await self._until(lambda: runner.met_any or not self._still_looks(runner.node), began + MEET_MAX)
+        self._warn_of_unsent(runner)
+        runner.call(runner.node.leave)
+        deadline = min(self._loop.time() + GOODBYE_MAX, began + STOP_MAX - TEAR_DOWN_MAX)
+        await self._until(lambda: runner.node.parted and not len(self._streams), deadline)
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Wait until *condition* holds, looking again whenever a stream begins or ends, or until *deadline*."""
+        while not condition() and self._loop.time() < deadline:
             self._stirred.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await self._stirred.wait()
 
-    def _parted(self) -> bool:
-        with self._lock:
-            return self._node.parted and not self._serving
+    @staticmethod
+    def _still_looks(node: Node) -> bool:
+        """Return whether there are flushes that a node may be found for yet."""
+        return node.journal.flushes > 0 and node.trust.phase is Phase.JOINING
 
-    async def _discover(self, source: str, discovery: Discovery, announcement: Announcement) -> None:
+    def _warn_of_unsent(self, runner: NodeRunner) -> None:
+        node, now = runner.node, self._clock()
+        if runner.met_any or not node.journal.flushes:
+            return
+        progress = node.delivery(node.journal.head, now, now)
+        if progress.joining or progress.alone or progress.unreached:
+            why = node.waiting_for() or ", ".join(progress.unreached) or "no node answers where some are named"
+            log.warning("closed without having met a node: %d flushes reach none (%s)", node.journal.flushes, why)
+
+    # Discovery and streams.
+
+    async def _discover(
+        self, runner: NodeRunner, source: str, discovery: Discovery, announcement: Announcement
+    ) -> None:
         proposals = Proposals(source)
 
         def propose(addresses: Collection[str]) -> None:
             if not self.is_current_thread:
                 raise RuntimeError("propose: call it on the mesh's own thread, as loop.call_soon_threadsafe does")
             sound = proposals.sound(addresses)
-            with self._lock:
-                effects = self._node.propose(source, sound, self._clock())
-            self._act(effects)
-            self._plan()
+            runner.call(lambda now: runner.node.propose(source, sound, now))
 
         try:
             await discovery.run(announcement, propose)
@@ -265,132 +312,27 @@ class Driver:
         except BaseException:  # Whatever a discovery dies of, the others and the mesh go on.
             log.warning("%s finds no more peers", source, exc_info=True)
 
-    # Streams.
-
     async def _serve(self, stream: Stream) -> None:
-        """Be the origin of whoever opened *stream*."""
-
-        async def read() -> bytes | None:
-            data = await stream.read()
-            return data if isinstance(data, bytes) else None
-
-        with self._lock:
-            link = self._node.accept(caller_host(stream), self._clock())
-        conversation = Conversation(link, self, read, stream.write, decode_from_follower)
-        self._serving.add(link)
-        try:
-            await self._converse(conversation)
-        finally:
-            self._serving.discard(link)
-            self._closed(link, "the follower went away")
-        if conversation.refusal is not None:
-            await stream.abort(grpc.StatusCode.FAILED_PRECONDITION, conversation.refusal)
-
-    async def _dial(self, link: int, address: str) -> None:
-        """Follow whoever answers at *address*."""
-        if not self._insecure and not is_loopback(address):
-            self._closed(link, "beyond this machine, and the mesh is not insecure", refused=True)
-            return
-        ending = Ending("broken off", silent=True)
-        try:
-            nobody = await knock(address)
-            ending = nobody if nobody is not None else await self._follow(link, address)
-        finally:
-            self._closed(link, ending.reason, refused=ending.refused, silent=ending.silent)
-
-    async def _follow(self, link: int, address: str) -> Ending:
-        call = Call(address)
-        try:
-            await self._converse(Conversation(link, self, call.read, call.write, decode_from_origin))
-            return await call.ending()
-        finally:
-            await call.close()
-
-    async def _converse(self, conversation: Conversation) -> None:
-        link = conversation.link
-        self._conversations[link] = conversation
-        try:
-            await conversation.run()
-        except (grpc.RpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-            log.debug("stream %d broke", link, exc_info=True)
-        finally:
-            del self._conversations[link]
-
-    def _closed(self, link: int, reason: str, *, refused: bool = False, silent: bool = False) -> None:
-        with self._lock:
-            effects = self._node.closed(link, reason, self._clock(), refused=refused, silent=silent)
-        self._act(effects)
-        self._stirred.set()
-        self._plan()
-
-    # What a conversation needs.
-
-    def next_message(self, link: int) -> Message | None:
-        """Return what is to be sent on *link* next."""
-        with self._lock:
-            return self._node.next_message(link, self._clock())
-
-    def received(self, link: int, message: Message) -> None:
-        """Take what came on *link*."""
-        log.debug("%d: %s", link, message)
-        with self._lock:
-            effects = self._node.receive(link, message, self._clock())
-        self._act(effects)
-
-    def broken(self, link: int, reason: str) -> None:
-        """End *link* because of what came on it."""
-        with self._lock:
-            effects = self._node.hang_up(link, reason, self._clock())
-        log.warning("a peer %s; its stream is dropped", reason)
-        self._act(effects)
-
-    # Effects and time.
-
-    def _act(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Wake(link):
-                    if link in self._conversations:
-                        self._conversations[link].wake()
-                case Dial(link, address):
-                    # While everything is torn down nothing begins; before a suspension, what the node
-                    # takes for dialled is cut with the rest.
-                    if not self._tearing_down:
-                        self._spawn(self._dial(link, address))
-                case HangUp(link, refusal):
-                    if link in self._conversations:
-                        self._conversations[link].hang_up(refusal)
-                case _:
-                    self._on_effect(effect)
-                    if self._disowned:
-                        # A hook has forked, and this is the child: its thread ends here, and with it the process.
-                        os._exit(0)
-                    if isinstance(effect, Met):
-                        self._plan()
-
-    def _wake_all(self) -> None:
-        self._woken = False
-        for conversation in self._conversations.values():
-            conversation.wake()
-
-    def _plan(self) -> None:
-        """Set the timer for what the node does next."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        with self._lock:
-            due = self._node.next_due()
-        if due < inf:
-            self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._tick)
-
-    def _tick(self) -> None:
-        with self._lock:
-            effects = self._node.tick(self._clock())
-        self._act(effects)
-        self._plan()
+        await self._begun.wait()
+        await self._streams.serve(stream)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _source_of(discovery: Discovery) -> Source:
+    return Source(
+        discovery.settles_after, names=getattr(discovery, "names", True), passing=getattr(discovery, "passing", False)
+    )
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong where no caller hears of it; streams that end in the middle are no news."""
+    error = context.get("exception")
+    if isinstance(error, grpc.RpcError | asyncio.CancelledError | asyncio.InvalidStateError | grpc.aio.UsageError):
+        log.debug("gRPC: %s", context.get("message"), exc_info=error)
+    else:
+        loop.default_exception_handler(context)

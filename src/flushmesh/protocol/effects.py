@@ -29,15 +29,14 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End the stream *link*; a *refusal* is told to the other side in these words."""
+    """End the stream *link*; the node has forgotten it already."""
 
     link: int
-    refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Forget what these flushes name; *first* is the sequence of the first."""
+    """Forget what these flushes name; *first* is the number of the first among the origin's flushes."""
 
     origin: Identity
     first: int
@@ -47,9 +46,9 @@ class Apply:
 @dataclass(frozen=True, slots=True)
 class Trust:
     """
-    Every flush that any peer had issued by the time *at* has been applied.
+    Every flush that any member had issued by the time *at* has been applied.
 
-    Comes after the flushes it speaks of, and after any `Distrust` it depends on.
+    Comes after the flushes it covers, and after any `Distrust` it depends on.
     """
 
     at: float
@@ -70,7 +69,7 @@ class Distrust:
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """The proof stands still and entries run out, as *why* explains; nothing if it moves again."""
+    """The proof stands still and entries run out, as *why* explains; empty if it moves again."""
 
     why: str
 
@@ -84,19 +83,19 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Every address that was proposed has been tried once, and whoever is expected is followed."""
+    """Every address that was proposed has been tried once, and as many peers as expected are followed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Nodes have seen different parts of the mesh for a while, as *who* says; nothing if that has ended."""
+    """Nodes have seen different parts of the mesh for a while, as *views* explains; empty if that has ended."""
 
-    who: str
+    views: str
 
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """Nobody has been followed for a while, as *why* explains; nothing if that has ended."""
+    """No peer has been followed for a while, as *why* explains; empty if that has ended."""
 
     why: str
 
@@ -109,20 +108,20 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconsider:
+class RecheckReceipts:
     """Time has passed or a peer is gone: look at every receipt again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Met:
-    """This node follows *peer* now."""
+class PeerFollowed:
+    """This node and *peer* have a stream now."""
 
     peer: Identity
 
 
 @dataclass(frozen=True, slots=True)
-class Parted:
-    """This node follows *peer* no longer; unless it is *gone* for good, it is dialled again."""
+class PeerLost:
+    """The stream with *peer* has ended; unless the peer is *gone* for good, it is dialled again."""
 
     peer: Identity
     gone: bool
@@ -131,9 +130,9 @@ class Parted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Somebody was turned away, here or there; *who* is an address or a name."""
+    """A stream was refused, here or by the node at the other end; *peer* is an address or a name."""
 
-    who: str
+    peer: str
     reason: str
 
 
@@ -150,8 +149,8 @@ Effect = (
     | Split
     | Alone
     | Acknowledged
-    | Reconsider
-    | Met
-    | Parted
+    | RecheckReceipts
+    | PeerFollowed
+    | PeerLost
     | Refused
 )

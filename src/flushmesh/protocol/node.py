@@ -1,46 +1,43 @@
 """
 Node: one node of a mesh, as pure state.
 
-It owns the journal, one `Peer` for each other node and one link for each open stream.
-Whoever drives it hands in what happened together with the time, and carries out the
-effects it answers with, in their order.  Sending is pulled: `next_message` returns what
-a link sends next, so nothing is ever queued for a slow peer.
+It owns the journal, the members, the addresses and every open stream.  Its driver hands in
+what happened together with the time, and carries out the effects it answers with, in
+their order.  Sending is pulled: `next_message` returns what a link sends next, so nothing
+is ever queued for a slow peer.
 
-A node is not thread-safe; its owner holds a lock around every call.
+A node is not thread-safe: one thread drives it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Final
 
 from flushmesh.protocol import effects as do
-from flushmesh.protocol.admission import objection
-from flushmesh.protocol.contacts import Contact, Contacts
+from flushmesh.protocol.addresses import REFUSED_MAX, Address, Addresses, Ending, Standing
+from flushmesh.protocol.diagnosis import Diagnosis, explain, waiting_for
 from flushmesh.protocol.effects import Effect
+from flushmesh.protocol.exchange import Exchange
 from flushmesh.protocol.journal import Journal
-from flushmesh.protocol.messages import (
-    PROTOCOL_VERSION,
-    Ack,
-    Batch,
-    Flush,
-    Hello,
-    Identity,
-    Leave,
-    Message,
-    News,
-    Ping,
-    Truncated,
-    Vouch,
-    Welcome,
-)
-from flushmesh.protocol.outlook import Outlook
-from flushmesh.protocol.peer import Input, Peer, State
+from flushmesh.protocol.link import MEET_MAX, Link, Links, LinkState
+from flushmesh.protocol.meeting import Meeting
+from flushmesh.protocol.membership import Membership
+from flushmesh.protocol.messages import Flush, Follow, Hello, Identity, Message, Refusal, Welcome
+from flushmesh.protocol.peer import Input, Peer
 from flushmesh.protocol.peers import PEERS_MAX, Peers
-from flushmesh.protocol.serving import HELLO_MAX, Serving
-from flushmesh.protocol.trust import Phase, Step, Trust
+from flushmesh.protocol.trust import Phase, Source, Step, Trust
+
+# How often a node looks whether a member is gone or something is wrong; at most once per ping.
+TIDY_MIN: Final = 1.0
+
+# How long a goodbye waits for the members that others know: half of the second that closing may take.
+HEAR_MAX: Final = 0.5
+
+# A tick that comes later than this after its time, and two pings, means that the process slept.
+SLEPT_MIN: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +45,36 @@ class NodeOptions:
     """
     What a node of the protocol can be told; durations in seconds.
 
-    *max_staleness* is the largest that any cache of this node has, *lost_after* how long
-    nothing may come from a peer before it is given up; either may be infinite.  *sources*
-    are the discoveries whose proposals joining waits for, and *expect* how many peers, see
-    `Trust`.
+    *max_staleness* is the largest that any cache of this node has.  A member from which
+    nothing comes for *lost_after* is given up, or for *give_up_silent* if a roster or DNS
+    still names it.  Each of them may be infinite.  *sources* are the discoveries whose
+    proposals joining waits for, and *expect* how many peers, see `Trust`.
     """
 
     max_staleness: float = inf
     lost_after: float = inf
+    give_up_silent: float = inf
     peers_max: int = PEERS_MAX
-    sources: Mapping[str, float] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
     expect: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """
+    How far one flush has come.
+
+    While this node is *joining* there may be peers it has not met.  *unreached* are named
+    addresses from which nothing ever came back; *alone* is whether no other node was ever
+    met although addresses are named.
+    """
+
+    acknowledged: list[Peer]
+    fenced: list[Peer]
+    missing: list[Peer]
+    unreached: list[str]
+    joining: bool
+    alone: bool
 
 
 class Node:
@@ -66,331 +82,355 @@ class Node:
     One node of the mesh *mesh*.
 
     Links are numbered here: `Dial` names a new outgoing one, `accept` an incoming one.
-    `ping_interval` may be changed at any time.
+    `ping_interval` and `staleness_min`, the smallest finite bound of any cache, may be
+    changed at any time.
     """
 
     def __init__(
-        self, mesh: str, identity: Identity, journal: Journal, options: NodeOptions, now: float, ping_interval: float
+        self,
+        mesh: str,
+        identity: Identity,
+        journal: Journal,
+        options: NodeOptions,
+        now: float,
+        ping_interval: float,
+        staleness_min: float = inf,
     ) -> None:
+        sources = options.sources
         self.mesh = mesh
-        self.identity = identity
         self.journal = journal
         self.options = options
-        self.ping_interval = ping_interval
         self.peers = Peers(identity, options.peers_max)
-        self.serving = Serving(journal, self.peers)
-        self.contacts = Contacts(identity.id)
-        self.trust = Trust(now, options.sources, options.lost_after, options.expect)
-        self.outlook = Outlook()
-        self._tick_due = now
-        self._links = count(1)
+        self.addresses = Addresses(
+            identity.id,
+            naming=[name for name, source in sources.items() if source.names],
+            passing=[name for name, source in sources.items() if source.passing],
+        )
+        self.trust = Trust(now, sources, options.lost_after, options.give_up_silent, options.expect)
+        self.links = Links()
+        self.diagnosis = Diagnosis()
+        self.membership = Membership(
+            journal, self.peers, self.addresses, self.trust, self.links, options.lost_after, options.give_up_silent
+        )
+        self._meeting = Meeting(mesh, options.max_staleness, journal, self.peers, self.membership, self.links, now)
+        self._exchange = Exchange(journal, self.peers, self.membership)
+        self._ping_due = self._tidy_due = now
+        self._pinged_at = now
+        self._goodbye_due = inf
+        self._advance_due = now
+        self._told: set[bytes] = set()
+        self.ping_interval = ping_interval
+        self.staleness_min = staleness_min
+
+    @property
+    def identity(self) -> Identity:
+        """This node, as it introduces itself."""
+        return self.peers.me
+
+    @property
+    def ping_interval(self) -> float:
+        """Seconds between two pings to the same peer."""
+        return self.membership.ping_interval
+
+    @ping_interval.setter
+    def ping_interval(self, seconds: float) -> None:
+        self.membership.ping_interval = seconds
+
+    @property
+    def staleness_min(self) -> float:
+        """The smallest finite bound of any cache, in seconds; infinite if there is none."""
+        return self._staleness_min
+
+    @staleness_min.setter
+    def staleness_min(self, seconds: float) -> None:
+        self._staleness_min = seconds
+        # A refusal proves the moment at which the attempt began: it has to be renewed well within the bound.
+        self.addresses.refused_max = min(REFUSED_MAX, seconds / 5)
 
     # What the application does.
 
     def flush(self, flush: Flush) -> int:
-        """Number *flush* and return its sequence; every serving link has something to send now."""
+        """Number *flush* and return its sequence; every open link has something to send now."""
         return self.journal.append(flush)
 
     def ask(self, sequence: int) -> list[Effect]:
-        """Have every peer acknowledge *sequence* as soon as it has applied it."""
-        self.serving.ask(sequence)
-        return [do.Wake(link) for link in self.serving]
+        """Have every peer acknowledge *sequence* as soon as it has applied it, also one that comes back."""
+        for peer in self.peers:
+            peer.asked = max(peer.asked, sequence)
+        for link in self.links.open():
+            link.follower.ask(sequence)
+        return self.membership.wake()
 
-    def leave(self) -> list[Effect]:
-        """Say goodbye on every serving link, after everything that is still to be sent."""
+    def delivery(self, sequence: int, flushed_at: float, now: float) -> Progress:
+        """Return how far the flush *sequence*, made at *flushed_at*, has come."""
+        progress = Progress([], [], [], [], joining=self.trust.phase is Phase.JOINING, alone=self._alone())
+        for peer in self.peers:
+            if sequence <= peer.begins_after:
+                # It was started after that flush, and has loaded nothing older.
+                continue
+            if peer.has_applied(sequence):
+                progress.acknowledged.append(peer)
+            elif peer.fenced(sequence, flushed_at, now):
+                progress.fenced.append(peer)
+            else:
+                progress.missing.append(peer)
+        if not progress.joining:
+            holding = self.trust.holding(self.peers, self.addresses, now)
+            progress.unreached.extend(address.text for address in holding if not address.answered)
+        return progress
+
+    def _alone(self) -> bool:
+        """Return whether no other member was ever known, although addresses of others are named."""
+        return not self.peers.met_any and any(True for _ in self.addresses.named())
+
+    def leave(self, now: float) -> list[Effect]:
+        """Say goodbye to every member, after everything that is still to be sent."""
         self.trust.move(Step.CLOSING)
-        return [do.Wake(link) for link in self.serving]
-
-    @property
-    def parted(self) -> bool:
-        """Whether every peer that is reached, or may have just met this node, has been told goodbye."""
-        return self.serving.parted() and not self.contacts.hailing()
+        self._goodbye_due = now + HEAR_MAX
+        for peer in self.peers:
+            if not peer.followed:
+                self.addresses.hurry(peer.identity.address, now)
+        return self.membership.wake() + self._dial_due(now)
 
     @property
     def leaving(self) -> bool:
-        """Whether this node is saying goodbye, so that a further flush would reach nobody."""
+        """Whether this node is saying goodbye, so that a further flush would reach no peer."""
         return self.trust.phase is Phase.LEAVING
+
+    @property
+    def parted(self) -> bool:
+        """Whether every member that can be reached, or may have just met this node, has been told goodbye."""
+        if any(link.state is LinkState.HELLO_SENT for link in self.links):
+            return False
+        return all(peer.identity.id in self._told or self._out_of_reach(peer) for peer in self.peers)
+
+    def _out_of_reach(self, peer: Peer) -> bool:
+        if self.links.of(peer):
+            return False
+        address = self.addresses.get(peer.identity.address)
+        return address is None or address.refused_since is not None
+
+    def moved(self, address: str) -> None:
+        """Record that this node listens at *address* from now on."""
+        self.peers.me = replace(self.peers.me, address=address)
+        self.addresses.moved()
+
+    def give_up(self, text: str, now: float) -> list[Effect]:
+        """Give up, by hand, the address *text*, and the members there with which there is no stream."""
+        effects: list[Effect] = []
+        address = self.addresses.get(text)
+        if address is not None and address.state is not Standing.FOLLOWED:
+            if self.trust.doubts(address, self.peers, self.addresses, now):
+                effects += self.membership.doubt(address)
+            address.given_up = True
+            self.trust.reconsider()
+        for peer in self.peers.at(text):
+            if not peer.followed:
+                effects += self.membership.give_up(peer, Input.GIVEN_UP, "it was given up by hand", now)
+        return effects + self.membership.advance(now)
 
     # What discovery and the clock do.
 
     def propose(self, source: str, addresses: Iterable[str], now: float) -> list[Effect]:
         """Take *addresses* for all that the discovery *source* proposes from now on."""
-        self.contacts.propose(source, addresses, now)
+        doubtful = self.trust.doubtful(self.peers, self.addresses, now)
+        self.addresses.propose(source, addresses, self.trust.at, now)
         self.trust.proposed(source)
-        return self._dial_due(now) + self._settle(now)
+        self.trust.reconsider()
+        effects: list[Effect] = []
+        for address in doubtful:
+            if not address.named:
+                effects += self.membership.doubt(address)
+        return effects + self._dial_due(now) + self._settle(now) + self.membership.advance(now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Do what is due: dial addresses, ping origins, give up who is lost, end joining."""
+        """Do what is due: dial addresses, ping peers, give up the members that are gone, end joining."""
+        effects = self._dial_due(now)
         if self.leaving:
-            return []
-        effects = self._dial_due(now) + self._tidy(now)
-        for contact in self.contacts:
-            if contact.link is not None and contact.peer is not None and contact.peer.ping_due <= now:
-                contact.peer.ping(now, self.ping_interval)
-                effects.append(do.Wake(contact.link))
-        if any(not peer.has_applied(peer.asked) for peer in self.peers):
-            # Whoever is waited for may be fenced by now.
-            effects.append(do.Reconsider())
-        self._tick_due = now + self.ping_interval
-        effects += self._settle(now) + self._advance(now)
-        if self.trust.stalls(self.options.max_staleness, now):
-            effects.append(do.Stalled(self.why(now)))
-        joined = self.trust.phase is Phase.JOINED
-        return effects + self.outlook.look(self.peers, self.contacts, self.ping_interval, now, joined=joined)
-
-    def why(self, now: float) -> str:
-        """Say in one sentence why entries are running out, or nothing if they are not."""
-        return self.trust.explain(self.peers, self.contacts, self.options.max_staleness, now)
-
-    def waiting_for(self) -> str:
-        """Say whom joining waits for, or nothing once it has ended."""
-        return self.trust.waiting_for(self.peers, self.contacts)
+            if now >= self._goodbye_due:
+                self._goodbye_due = -inf
+                effects += self.membership.wake()
+            return effects
+        if now >= self._ping_due:
+            effects += self._ping_all(now)
+        if now >= self._tidy_due:
+            effects += self._tidy(now)
+        return effects + self._settle(now)
 
     def next_due(self) -> float:
         """Return when `tick` has something to do next, infinity if never again."""
         if self.leaving:
-            return inf
-        dials = [contact.due for contact in self.contacts.waiting(self.peers.followed())]
-        pings = [contact.peer.ping_due for contact in self.contacts if contact.peer is not None]
-        return min([self._tick_due, self.trust.settle_due(), *dials, *pings])
+            return min(self.addresses.next_due(), self._goodbye_due if self._goodbye_due > -inf else inf)
+        return min(self._ping_due, self._tidy_due, self.addresses.next_due(), self.trust.settle_due())
+
+    def _ping_all(self, now: float) -> list[Effect]:
+        """Ping every peer, all at once: the proof is the least of the answers."""
+        gap = now - self._pinged_at - self.ping_interval
+        if gap > self.ping_interval + SLEPT_MIN:
+            self._woke(gap, now)
+        self._pinged_at = self.trust.looked_at = now
+        self.journal.mark(now)
+        self._ping_due = now + self.ping_interval
+        effects: list[Effect] = []
+        for peer in self.peers:
+            if peer.link is not None:
+                peer.ping()
+                effects.append(do.Wake(peer.link))
+        return effects + self.membership.advance(now)
+
+    def _woke(self, gap: float, now: float) -> None:
+        """Count the time that this node slept as no other node's silence, and look who has come meanwhile."""
+        for peer in self.peers:
+            peer.slept(gap, now)
+        self.addresses.slept(gap, now)
+        if self.trust.rejoin(now):
+            self.addresses.look_around(now)
+
+    def _tidy(self, now: float) -> list[Effect]:
+        self._tidy_due = now + max(TIDY_MIN, self.ping_interval)
+        effects: list[Effect] = []
+        for link in self.links.overdue(now):
+            reason = f"the two sides have not met within {MEET_MAX:g} s"
+            effects += [do.HangUp(link.number), *self.closed(link.number, reason, now, Ending.SILENT)]
+        effects += self.membership.overdue(now)
+        for address in self.trust.doubtful(self.peers, self.addresses, now):
+            if self.trust.released(address, now):
+                effects += self.membership.doubt(address)
+                address.given_up = True
+        self.addresses.tidy(now)
+        effects += [do.RecheckReceipts(), *self.membership.advance(now)]
+        if self.trust.stalls(self.options.max_staleness, now):
+            effects.append(do.Stalled(self.why(now)))
+        return effects + self.diagnosis.look(self.peers, self.addresses, self.trust, self.ping_interval, now)
+
+    def _dial_due(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for address in self.addresses.due(now):
+            if self.leaving and all(peer.identity.id in self._told for peer in self.peers.at(address.text)):
+                continue
+            link = self.links.dialled(address, now)
+            self.addresses.dialled(address, link.number, now)
+            effects.append(do.Dial(link.number, address.text))
+        return effects
+
+    def why(self, now: float) -> str:
+        """Return in one sentence why entries are running out, empty if they are not."""
+        return explain(self.trust, self.peers, self.addresses, self.options.max_staleness, now)
+
+    def waiting_for(self) -> str:
+        """Return what joining waits for, empty once it has ended."""
+        return waiting_for(self.trust, self.membership.followed(), self.addresses)
 
     # What streams do.
 
     def accept(self, host: str, now: float) -> int:
-        """Return a new link for a stream that was opened from *host*; it must say Hello soon."""
-        link = next(self._links)
-        self.serving.accept(link, host, now)
-        return link
+        """Return a new link for a stream that was opened from *host*; a Hello must come on it soon."""
+        return self.links.accepted(host, now).number
 
-    def next_message(self, link: int, now: float) -> Message | None:
-        """Return what is to be sent on *link* next, or None for now."""
-        if link in self.serving:
-            return self.serving.next_message(link, now, leaving=self.leaving)
-        contact = self.contacts.of_link(link)
-        if contact is None:
+    def next_message(self, number: int, now: float) -> Message | None:
+        """Return what is to be sent on the link *number* next, or None for now."""
+        link = self.links.get(number)
+        if link is None:
             return None
-        if not contact.greeted:
-            # Whoever met this node now would have to part from it in the same moment.
-            return None if self.leaving else self._hello(contact)
-        return contact.peer.next_message(now) if contact.peer is not None else None
+        message = self._meeting.next_message(link, now, leaving=self.leaving)
+        return message or self._exchange.next_message(link, now, goodbye=self._says_goodbye(now))
 
-    def receive(self, link: int, message: Message, now: float) -> list[Effect]:
-        """Take *message* from *link*; one that cannot come there ends the link."""
-        contact = self.contacts.of_link(link)
-        if contact is not None and contact.greeted:
-            if contact.peer is not None:
-                return self._follow(contact.peer, link, message, now)
-            if isinstance(message, Welcome):
-                return self._welcomed(contact, link, message, now)
-        elif self.serving.awaits_hello(link) and isinstance(message, Hello):
-            return self._admit(link, message, now)
-        elif link in self.serving and isinstance(message, Ping | Ack):
-            return self._heard(link, message, now)
-        return self.hang_up(link, f"did not expect a {type(message).__name__} here", now)
+    def _says_goodbye(self, now: float) -> bool:
+        """Return whether a goodbye may be sent: other members may have to be heard of first, for a moment."""
+        return self.leaving and (now >= self._goodbye_due or self.membership.heard_all())
 
-    def hang_up(self, link: int, reason: str, now: float) -> list[Effect]:
-        """End *link* because of what the other side did there."""
-        return [do.HangUp(link, reason), *self.closed(link, reason, now)]
+    def receive(self, number: int, message: Message, now: float) -> list[Effect]:
+        """Take *message* from the link *number*; one that cannot come there ends the link."""
+        link = self.links.get(number)
+        if link is None:
+            return []
+        if link.peer is not None:
+            link.peer.heard_at = now
+        handle = self._exchange.receive if link.open else self._meet
+        effects = handle(link, message, now)
+        if effects is None:
+            return self.hang_up(number, f"did not expect this {type(message).__name__} here", now)
+        return effects + self._dial_due(now) + self._settle(now)
 
-    def closed(
-        self, link: int, reason: str, now: float, *, refused: bool = False, silent: bool = False
-    ) -> list[Effect]:
-        """Note that *link* has ended; *refused*: the origin would not serve, *silent*: nothing at all came back."""
-        self.serving.close(link)
-        contact = self.contacts.of_link(link)
-        if contact is None:
+    def _meet(self, link: Link, message: Message, now: float) -> list[Effect] | None:
+        effects: list[Effect] | None = None
+        match message:
+            case Hello():
+                # Until the first goodbye, every follower still learns of a caller.
+                effects = self._meeting.admit(link, message, now, leaving=self._says_goodbye(now))
+            case Welcome():
+                effects = self._meeting.welcomed(link, message, self.addresses, now)
+            case Refusal():
+                effects = self._meeting.refused(link, message, self.addresses, now)
+            case Follow():
+                effects = self._meeting.chosen(link, self.addresses, now)
+                if effects is not None:
+                    effects += self._exchange.receive(link, message, now) or []
+        return effects
+
+    @property
+    def _joining(self) -> bool:
+        return self.trust.phase is Phase.JOINING
+
+    def hang_up(self, number: int, reason: str, now: float) -> list[Effect]:
+        """End the link *number* because of what the other side did there."""
+        return [do.HangUp(number), *self.closed(number, reason, now)]
+
+    def closed(self, number: int, reason: str, now: float, ending: Ending = Ending.BROKEN) -> list[Effect]:
+        """Record that the link *number* has ended, or never came about."""
+        link = self.links.pop(number)
+        if link is None:
             return []
         effects: list[Effect] = []
-        if contact.peer is not None and contact.peer.state is State.FOLLOWING:
-            contact.peer.move(Input.GONE)
-            effects.append(do.Parted(contact.peer.identity, gone=False, reason=reason))
-        if refused and contact.refusal != reason:
-            effects.append(do.Refused(contact.address, reason))
-        self.contacts.closed(contact, now, reason if refused else None, silent=silent)
+        peer, address = link.peer, link.address
+        if peer is not None and link.follower.finished:
+            self._told.add(peer.identity.id)
+        if address is not None and address.link == number:
+            if link.open:
+                self.addresses.again(address, now)
+            else:
+                effects += self._failed(address, ending, now)
+        if peer is not None and peer.link == number:
+            effects += self._parted(peer, reason, now)
         return effects + self._settle(now)
+
+    def _failed(self, address: Address, ending: Ending, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if ending is Ending.REFUSED and address.named and self.trust.doubts(address, self.peers, self.addresses, now):
+            effects += self.membership.doubt(address)
+        self.addresses.failed(address, ending, now)
+        if self.trust.raised(address.text) and now >= self._advance_due:
+            # Not each time: a roster may name hundreds of addresses, and every ping moves the proof too.
+            self._advance_due = now + self.ping_interval / 4
+            effects += self.membership.advance(now)
+        return effects + self.membership.not_found(address, now)
+
+    def _parted(self, peer: Peer, reason: str, now: float) -> list[Effect]:
+        peer.link = None
+        self.peers.move(peer, Input.PARTED)
+        self.addresses.free(peer.identity.id, now)
+        return [do.PeerLost(peer.identity, gone=False, reason=reason)]
 
     def cut(self, reason: str, now: float) -> list[Effect]:
-        """Note that every link has ended by this node's own doing, which says nothing of peers; dial anew at once."""
-        links = [*self.serving.links(), *self.contacts.links()]
-        effects = [effect for link in links for effect in self.closed(link, reason, now, silent=True)]
-        self.contacts.hurry_all(now)
+        """Record that every link was ended by this node itself, which says nothing of peers; dial again at once."""
+        effects = [effect for link in self.links for effect in self.closed(link.number, reason, now)]
+        for address in self.addresses:
+            if address.state is Standing.WAITING:
+                self.addresses.hurry(address.text, now)
         return effects
-
-    # Being an origin.
-
-    def _admit(self, link: int, hello: Hello, now: float) -> list[Effect]:
-        host = self.serving.greeted(link)
-        why_not = objection(hello, self.mesh, self.peers, self.journal)
-        if why_not is not None:
-            return [do.HangUp(link, why_not), do.Refused(hello.node.name or host, why_not)]
-        if hello.node.id == self.identity.id:
-            self.serving.open(link, hello, None, now)
-            return [do.Wake(link)]
-        peer = self._meet(hello.node.seen_at(host), now)
-        # What it has told on the stream that is followed may be newer, although this came later.
-        overtaken = peer.state is State.FOLLOWING
-        self.serving.open(link, hello, peer, now)
-        self.contacts.hurry(peer.identity.address, now)
-        return [*self._learn(peer, hello.known, now, overtaken=overtaken), do.Wake(link)]
-
-    def _heard(self, link: int, message: Ping | Ack, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        former = self.serving.stale_link(link)
-        if former is not None:
-            effects += [do.HangUp(former), *self.closed(former, "it follows anew", now)]
-        if self.serving.heard(link, message, now):
-            effects.append(do.Acknowledged(self.peers.acknowledged()))
-        return [*effects, do.Wake(link)] if isinstance(message, Ping) else effects
-
-    # Following origins.
-
-    def _dial_due(self, now: float) -> list[Effect]:
-        if self.leaving:
-            return []
-        due = [contact for contact in self.contacts.waiting(self.peers.followed()) if contact.due <= now]
-        return [self._dial(contact) for contact in due]
-
-    def _dial(self, contact: Contact) -> Effect:
-        link = next(self._links)
-        self.contacts.dialled(contact, link)
-        return do.Dial(link, contact.address)
-
-    def _hello(self, contact: Contact) -> Hello:
-        peer = self.peers.get(contact.node_id)
-        contact.greeted = True
-        contact.hailed = contact.node_id if peer is not None else b""
-        return Hello(
-            protocol=PROTOCOL_VERSION,
-            mesh=self.mesh,
-            node=self.identity,
-            origin_id=contact.hailed,
-            cursor=peer.cursor if peer is not None else 0,
-            max_staleness=self.options.max_staleness,
-            lost_after=self.options.lost_after,
-            known=self.peers.news(),
-        )
-
-    def _welcomed(self, contact: Contact, link: int, welcome: Welcome, now: float) -> list[Effect]:
-        node = welcome.node.seen_at(contact.address.rpartition(":")[0])
-        contact.answered = True
-        if node.id == self.identity.id:
-            contact.mine = True
-            return [do.HangUp(link), *self.closed(link, "this is the node itself", now)]
-        contact.node_id = node.id
-        if self.peers.get(node.id) is None and self.peers.full:
-            return [do.HangUp(link), *self.closed(link, f"this node has {len(self.peers)} peers already", now)]
-        peer = self._meet(node, now)
-        if peer.state is State.FOLLOWING:
-            return [do.HangUp(link), *self.closed(link, "followed through another address", now)]
-        if peer.cursor and contact.hailed != node.id:
-            # The Hello could not know whom it would find; the next one has the cursor.
-            effects = [do.HangUp(link), *self.closed(link, "known from another address", now)]
-            self.contacts.hurry(contact.address, now)
-            return effects + self._dial_due(now)
-        effects = []
-        for former in self.peers.replaced_at(contact.address, peer):
-            effects += self._give_up(former, Input.REPLACED, f"{node.name} answers at its address now", now)
-        contact.peer = peer
-        contact.refusal = None
-        peer.move(Input.WELCOMED)
-        peer.head = max(peer.cursor, welcome.head)
-        peer.ping(now, self.ping_interval)
-        effects += [do.Met(peer.identity), *self._learn(peer, welcome.known, now), do.Wake(link)]
-        return effects + self._settle(now)
-
-    def _follow(self, peer: Peer, link: int, message: Message, now: float) -> list[Effect]:
-        """Take what the origin *peer* sends on its stream."""
-        peer.heard_at = now
-        match message:
-            case Batch():
-                return self._take(peer, link, message, now)
-            case Truncated(head=head):
-                peer.cursor = peer.head = head
-                reason = "its journal no longer reached back to what was missed here"
-                return [do.Distrust(peer.identity, peer.vouched, reason)]
-            case Vouch(clock=clock, head=head) if clock <= peer.pinged_at and head <= peer.cursor:
-                # The news first: whom it tells of has not vouched for anything yet.
-                effects = self._learn(peer, message.known, now) if message.known is not None else []
-                peer.take_vouch(message, now)
-                return effects + self._advance(now)
-            case Leave(head=head, known=known):
-                return [*self._learn(peer, known, now), *self._goodbye(peer, head, now)]
-        return self.hang_up(link, f"did not expect this {type(message).__name__} here", now)
-
-    def _take(self, peer: Peer, link: int, batch: Batch, now: float) -> list[Effect]:
-        first = max(batch.first, peer.cursor + 1)
-        fresh = peer.take(batch)
-        if fresh is None:
-            return self.hang_up(link, f"flushes are missing before {batch.first}", now)
-        effects: list[Effect] = [do.Apply(peer.identity, first, fresh)] if fresh else []
-        return [*effects, do.Wake(link)] if batch.acknowledge else effects
-
-    def _goodbye(self, peer: Peer, head: int, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        if peer.cursor != head:
-            effects.append(do.Distrust(peer.identity, peer.vouched, "it left before all it had sent arrived here"))
-        return effects + self._forget(peer, Input.GOODBYE, "it left", now)
-
-    # Who is who, and what is proven.
-
-    def _tidy(self, now: float) -> list[Effect]:
-        """Give up whoever says nothing: streams without a Hello, peers without a word, rumours."""
-        effects: list[Effect] = []
-        for link in self.serving.overdue(now):
-            effects += self.hang_up(link, f"no Hello within {HELLO_MAX:g} s", now)
-        for peer in self.peers.lost(self.options.lost_after, now):
-            effects += self._give_up(peer, Input.GIVEN_UP, f"no word for {self.options.lost_after:g} s", now)
-        for peer in [peer for peer in self.peers if peer.state is State.DIALLING]:
-            taken = self.contacts.taken(peer.identity.address, peer.identity.id)
-            if taken and not self.peers.reached_by_others(peer):
-                effects += self._give_up(peer, Input.REPLACED, "another node answers at its address now", now)
-        for rumour in self.peers.unconfirmed():
-            if self.contacts.deserted(rumour.identity.address):
-                effects += self._give_up(rumour, Input.UNCONFIRMED, "nobody knows it any more", now)
-        return effects
-
-    def _meet(self, identity: Identity, now: float) -> Peer:
-        """Return the peer that has just answered or dialled, known or new."""
-        self.contacts.propose(identity.id, [identity.address], now)
-        return self.peers.meet(identity, self.trust.at, now)
-
-    def _learn(self, teller: Peer, known: tuple[News, ...], now: float, *, overtaken: bool = False) -> list[Effect]:
-        """Meet whom the news are of, and note, unless they are *overtaken*, that *teller* knows or reaches them."""
-        if not overtaken:
-            teller.take_news(known)
-        for news in (news.told_by(teller.identity) for news in known):
-            if self.peers.hear_of(news, self.trust.at, now) is not None:
-                self.contacts.propose(news.node.id, [news.node.address], now)
-        return self._dial_due(now)
-
-    def _give_up(self, peer: Peer, by: Input, reason: str, now: float) -> list[Effect]:
-        """Forget *peer* without a goodbye: what it flushed since its last vouch may be missing."""
-        return [do.Distrust(peer.identity, peer.vouched, reason), *self._forget(peer, by, reason, now)]
-
-    def _forget(self, peer: Peer, by: Input, reason: str, now: float) -> list[Effect]:
-        """Forget *peer*: nobody waits any more for its acknowledgement or its vouch."""
-        self.peers.forget(peer, by)
-        self.contacts.propose(peer.identity.id, [], now)
-        effects: list[Effect] = []
-        for contact in list(self.contacts):
-            if contact.peer is peer and contact.link is not None:
-                effects += [do.HangUp(contact.link), *self.closed(contact.link, reason, now)]
-        # What it says on a stream from before would be taken for word of whoever it is when it comes back.
-        for link in self.serving.links_of(peer.identity.id):
-            effects += [do.HangUp(link), *self.closed(link, reason, now)]
-        return [*effects, do.Parted(peer.identity, gone=True, reason=reason), do.Reconsider(), *self._advance(now)]
 
     def _settle(self, now: float) -> list[Effect]:
-        """Note that the node is ready, and end joining, if that may be."""
-        effects: list[Effect] = [do.Ready()] if self.trust.becomes_ready(self.peers, self.contacts, now) else []
-        if not self.trust.settles(self.peers, self.contacts, now):
+        """Report that the node is ready, and end joining, if that may be."""
+        if self.trust.ready and not self._joining:
+            return []
+        followed = self.membership.followed()
+        effects: list[Effect] = [do.Ready()] if self.trust.becomes_ready(followed, self.addresses, now) else []
+        complete = self.membership.complete()
+        if not self.trust.settles(followed, self.addresses, now, complete=complete):
             return effects
         self.trust.move(Step.SETTLED)
         # A node may have written, and died, before this one could meet it.
-        reason = "it has joined, and whoever wrote before is unknown"
-        silent = tuple(contact.address for contact in self.contacts.unanswered())
-        effects += [do.Distrust(None, self.trust.started_at, reason), do.Joined(silent)]
-        return effects + self._advance(now)
-
-    def _advance(self, now: float) -> list[Effect]:
-        return [do.Trust(self.trust.at)] if self.trust.advance(self.peers, now) else []
+        reason = "it has joined, and what was flushed before is unknown"
+        silent = tuple(address.text for address in self.addresses.unanswered())
+        effects += [do.Distrust(None, self.trust.at, reason), do.Joined(silent), do.RecheckReceipts()]
+        return effects + self.membership.advance(now)

@@ -1,9 +1,9 @@
 """
-Peer: another node, as seen from this one.
+Peer: another member of the mesh, as seen from this node.
 
-Two streams lie between two nodes, one each way.  On one this node follows the peer's
-journal: the cursor and the vouches are here.  On the other the peer follows this node's:
-what it has acknowledged is here too, and outlives the stream.
+One stream lies between two nodes and carries both journals.  As a follower of the peer's
+journal this node has a cursor and vouches; as its origin it has what the peer has
+acknowledged.  Both outlive the stream.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum, StrEnum, auto
 from math import inf
 from typing import Final
 
-from flushmesh.protocol.messages import Ack, Batch, Flush, Identity, News, Ping, Vouch
+from flushmesh.protocol.messages import Ack, Batch, Identity, Ping, Record, Unreached, Vouch
 
 
 class State(StrEnum):
@@ -28,24 +28,24 @@ class State(StrEnum):
 class Input(Enum):
     """What moves a peer from one state to another."""
 
-    WELCOMED = auto()
-    GONE = auto()
+    FOLLOWED = auto()
+    PARTED = auto()
     GOODBYE = auto()
     REPLACED = auto()
     GIVEN_UP = auto()
-    UNCONFIRMED = auto()
 
 
-# Whatever stands in no row cannot happen: asking for it is a bug, and a KeyError.
+# What stands in no row cannot happen: asking for it is a bug, and a KeyError.
 TRANSITIONS: Final = {
     State.DIALLING: {
-        Input.WELCOMED: State.FOLLOWING,
+        Input.FOLLOWED: State.FOLLOWING,
+        Input.GOODBYE: State.LEFT,
         Input.REPLACED: State.LOST,
         Input.GIVEN_UP: State.LOST,
-        Input.UNCONFIRMED: State.LOST,
     },
     State.FOLLOWING: {
-        Input.GONE: State.DIALLING,
+        Input.FOLLOWED: State.FOLLOWING,
+        Input.PARTED: State.DIALLING,
         Input.GOODBYE: State.LEFT,
         Input.GIVEN_UP: State.LOST,
     },
@@ -59,35 +59,51 @@ class Peer:
     """
     What this node knows of one peer; times are this node's own clock.
 
-    As follower: `cursor` is the sequence of the peer's journal applied here, `vouched` the
+    As follower: `cursor` is the sequence of the peer's journal applied here, None until
+    that journal is followed, `flushes` how many flushes that includes; `vouched` is the
     time up to which everything the peer issued is known to be applied, `vouched_once`
-    whether the peer itself has ever said so, `heard_at` when anything last came from it.
-    `met` tells it from one of whom others have told.  `knows` holds whom it knows, and
-    whether it has a stream with them.  As origin:
-    `acknowledged` is the sequence of this node's journal that the peer has applied,
-    `vouch_given_at` when it was last given a vouch.
+    whether the peer itself has ever said so.  It is `quiet` if nothing has come lately on a
+    stream that stands.  `heard_at` is when anything last came from
+    it, None if it is known by hearsay alone, since `learnt_at`; `reported_at` is when, by the
+    report of others, they last heard from it.  `knows` are the members that its journal
+    names, `unreached` those of them that it has no stream with, and whether it knows them by
+    hearsay alone.  `gone_after` is set once another member has reported that this one left,
+    after so many flushes.
+
+    As origin: `acknowledged` is the sequence of this node's journal that the peer has
+    applied; the peer was started after `begins_after` had been flushed.  `vouch_given_at` is
+    when it was last given a vouch, `vouch_had_at` when it was given the last one of which it
+    has said that it arrived.
     """
 
     identity: Identity
     vouched: float
-    heard_at: float
-    met: bool = False
+    learnt_at: float
+    heard_at: float | None = None
+    reported_at: float | None = None
     state: State = State.DIALLING
-    cursor: int = 0
+    link: int | None = None
+    cursor: int | None = None
     head: int = 0
+    flushes: int = 0
     vouched_once: bool = False
     round_trip: float | None = None
-    knows: dict[bytes, bool] = field(default_factory=dict)
+    quiet: bool = False
+    knows: set[bytes] = field(default_factory=set)
+    unreached: dict[bytes, bool] = field(default_factory=dict)
+    gone_after: int | None = None
+    gone_heard_at: float = 0.0
 
-    serving_link: int | None = None
     acknowledged: int = 0
+    begins_after: int = 0
     asked: int = 0
     vouch_given_at: float | None = None
+    vouch_had_at: float | None = None
     max_staleness: float = inf
-    lost_after: float = inf
+    give_up_after: float = 0.0
 
-    ping_due: float = 0.0
     pinged_at: float = 0.0
+    _had: float = 0.0
     _ping: bool = False
     _acknowledge: bool = False
     _skipped_after: int = 0
@@ -95,93 +111,149 @@ class Peer:
     _distrusted_at: float = 0.0
 
     @property
+    def followed(self) -> bool:
+        """Whether this node has a stream with the peer."""
+        return self.state is State.FOLLOWING
+
+    @property
     def reached(self) -> bool:
-        """Whether there is a stream with the peer, in either direction."""
-        return self.state is State.FOLLOWING or self.serving_link is not None
+        """Whether this node has a stream with the peer on which something has come lately."""
+        return self.followed and not self.quiet
+
+    @property
+    def hearsay(self) -> bool:
+        """Whether the peer is known only because others have reported it."""
+        return self.heard_at is None
+
+    @property
+    def last_heard(self) -> float:
+        """When anything was last heard of the peer, here or by a member that reports it."""
+        if self.heard_at is not None:
+            return self.heard_at if self.reported_at is None else max(self.heard_at, self.reported_at)
+        return self.learnt_at if self.reported_at is None else self.reported_at
 
     def move(self, by: Input) -> None:
         """Change state as the table says."""
         self.state = TRANSITIONS[self.state][by]
 
-    def take(self, batch: Batch) -> tuple[Flush, ...] | None:
-        """
-        Advance the cursor over *batch* and return what is new in it.
+    # Following its journal.
 
-        None stands for a gap: flushes before the batch are missing, and nothing was
-        changed.
-        """
-        if batch.first > self.cursor + 1:
+    def fresh(self, batch: Batch) -> tuple[Record, ...] | None:
+        """Return what is new in *batch*; None if records before it are missing."""
+        if self.cursor is None or batch.first > self.cursor + 1:
             return None
-        fresh = batch.flushes[self.cursor + 1 - batch.first :]
-        self.cursor += len(fresh)
+        return batch.records[self.cursor + 1 - batch.first :]
+
+    def take(self, batch: Batch, fresh: int) -> None:
+        """Advance the cursor over the *fresh* last records of *batch*."""
+        assert self.cursor is not None
+        self.cursor += fresh
         self.head = max(self.head, self.cursor)
         self._acknowledge |= batch.acknowledge
-        return fresh
+
+    def begin_at(self, head: int, flushes: int) -> None:
+        """Follow the journal from *head* on, up to which the peer has issued so many *flushes*."""
+        self.cursor = head
+        self.head = max(self.head, head)
+        self.flushes = flushes
 
     def take_vouch(self, vouch: Vouch, now: float) -> None:
-        """Note that everything the peer had issued when the ping was *sent* is applied here."""
+        """Record that everything the peer had issued when the ping was *sent* is applied here."""
         self.vouched = max(self.vouched, vouch.clock)
         self.vouched_once = True
         self.head = max(self.head, vouch.head)
         self.round_trip = now - vouch.clock
+        self._had = vouch.given
+        if vouch.unreached is not None:
+            self.unreached = {each.node_id: each.hearsay for each in vouch.unreached}
 
-    def take_news(self, known: tuple[News, ...]) -> None:
-        """Note whom the peer knows, and whom of them it has a stream with."""
-        self.knows = {news.node.id: news.reached for news in known}
+    def reaches(self, node_id: bytes) -> bool:
+        """Return whether the peer has a stream with the node *node_id*, by its last vouch."""
+        return node_id in self.knows and node_id not in self.unreached
+
+    def has_met(self, node_id: bytes) -> bool:
+        """Return whether the peer counts the node *node_id* as a member, and not by hearsay alone."""
+        return node_id in self.knows and not self.unreached.get(node_id)
+
+    def slept(self, gap: float, now: float) -> None:
+        """Do not count *gap* seconds, in which this node itself slept, as the peer's silence."""
+        self.learnt_at = min(now, self.learnt_at + gap)
+        if self.heard_at is not None:
+            self.heard_at = min(now, self.heard_at + gap)
+        if self.reported_at is not None:
+            self.reported_at = min(now, self.reported_at + gap)
+
+    def ping(self) -> None:
+        """Owe the peer a ping."""
+        self._ping = True
+
+    def next_message(self, now: float) -> Ack | Ping | None:
+        """Return what this node tells the peer next as its follower, or None."""
+        if self.cursor is None:
+            return None
+        if self._ping:
+            self._ping = self._acknowledge = False
+            self.pinged_at = now
+            return Ping(clock=now, cursor=self.cursor, had=self._had)
+        if self._acknowledge:
+            self._acknowledge = False
+            return Ack(self.cursor)
+        return None
+
+    # Being its origin.
 
     def skip(self, after: int, upto: int) -> None:
-        """Note that flushes *after* one and up to another may never have been applied by the peer."""
+        """Record that flushes *after* one sequence and up to another may never have been applied by the peer."""
         if self._skipped_upto == 0:
             self._skipped_after = after
         self._skipped_after = min(self._skipped_after, after)
-        self._skipped_upto = upto
+        self._skipped_upto = max(self._skipped_upto, upto)
         self._distrusted_at = inf
 
     def acknowledge(self, cursor: int, now: float) -> bool:
-        """Note that the peer is done with everything up to *cursor*; tell whether that is more than before."""
+        """Record that the peer is done with everything up to *cursor*; return whether that is more than before."""
         if self._skipped_upto <= cursor and self._distrusted_at == inf:
             self._distrusted_at = now
         before, self.acknowledged = self.acknowledged, max(self.acknowledged, cursor)
         return cursor > before
 
     def skipped(self, sequence: int) -> bool:
-        """Tell whether the peer may have skipped *sequence*: then it distrusts, but has not applied it."""
+        """Return whether the peer may have skipped *sequence*: then it distrusts, but has not applied it."""
         return self._skipped_after < sequence <= self._skipped_upto
 
     def has_applied(self, sequence: int) -> bool:
-        """Tell whether the peer has applied the flush *sequence* of this node."""
+        """Return whether the peer has applied the flush *sequence* of this node."""
         return sequence <= self.acknowledged and not self.skipped(sequence)
+
+    def had(self, given: float) -> None:
+        """Record that the vouch that was *given* then has arrived at the peer."""
+        if self.vouch_given_at is not None and 0.0 < given <= self.vouch_given_at:
+            self.vouch_had_at = max(self.vouch_had_at or given, given)
 
     def fenced(self, sequence: int, flushed_at: float, now: float) -> bool:
         """
-        Tell whether the peer can no longer serve anything older than the flush *sequence*.
+        Return whether the peer can no longer serve anything older than the flush *sequence*.
 
         The last vouch it was given lets it serve for its `max_staleness`, and so does a load
         that began just before the flush was made, at *flushed_at*.  That holds only if it
-        certainly had not given this node up by then.  Who skipped the flush lets everything
+        certainly had not given this node up by then: it counts silence from the last vouch
+        that has arrived there, at the earliest.  A peer that skipped the flush lets everything
         run out that was there when it learnt of that.  Clock rates may differ by 0.1 % each; a
         second is added for what happens between reading a clock and acting on it.
         """
         if self.skipped(sequence):
             last = self._distrusted_at
-        elif self.vouch_given_at is None or flushed_at >= self.vouch_given_at + self.lost_after / 1.002 - 1.0:
+        elif self.vouch_given_at is None or not self._surely_followed(flushed_at):
             return False
         else:
             last = max(self.vouch_given_at, flushed_at)
         return now >= last + self.max_staleness * 1.002 + 1.0
 
-    def ping(self, now: float, interval: float) -> None:
-        """Owe the peer a ping, and plan the one after it."""
-        self._ping = True
-        self.ping_due = now + interval
+    def _surely_followed(self, at: float) -> bool:
+        """Return whether the peer cannot have given this node up by the time *at*."""
+        return self.vouch_had_at is not None and at < self.vouch_had_at + self.give_up_after / 1.002 - 1.0
 
-    def next_message(self, now: float) -> Ack | Ping | None:
-        """Return what this node tells the peer next as its follower, or None."""
-        if self._ping:
-            self._ping = self._acknowledge = False
-            self.pinged_at = now
-            return Ping(clock=now, cursor=self.cursor)
-        if self._acknowledge:
-            self._acknowledge = False
-            return Ack(self.cursor)
-        return None
+
+def unreached(peers: list[Peer], now: float) -> tuple[Unreached, ...]:
+    """Return what a vouch reports of *peers*, with which there is no stream."""
+    return tuple(Unreached(peer.identity.id, max(0.0, now - peer.last_heard), peer.hearsay) for peer in peers)

@@ -14,39 +14,49 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66lushmesh/wire/mesh.proto\x12\x0c\x66lushmesh.v1\"\x85\x01\n\x0f\x46ollowerMessage\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.flushmesh.v1.HelloH\x00\x12\"\n\x04ping\x18\x02 \x01(\x0b\x32\x12.flushmesh.v1.PingH\x00\x12 \n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x11.flushmesh.v1.AckH\x00\x42\x06\n\x04kind\"\xe1\x01\n\rOriginMessage\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.flushmesh.v1.WelcomeH\x00\x12$\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x13.flushmesh.v1.BatchH\x00\x12,\n\ttruncated\x18\x03 \x01(\x0b\x32\x17.flushmesh.v1.TruncatedH\x00\x12$\n\x05vouch\x18\x04 \x01(\x0b\x32\x13.flushmesh.v1.VouchH\x00\x12$\n\x05leave\x18\x05 \x01(\x0b\x32\x13.flushmesh.v1.LeaveH\x00\x42\x06\n\x04kind\"1\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"9\n\x04News\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x0f\n\x07reached\x18\x02 \x01(\x08\"\xba\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0c\n\x04mesh\x18\x02 \x01(\t\x12 \n\x04node\x18\x03 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x11\n\torigin_id\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\x04\x12\x15\n\rmax_staleness\x18\x06 \x01(\x01\x12!\n\x05known\x18\x07 \x03(\x0b\x32\x12.flushmesh.v1.News\x12\x12\n\nlost_after\x18\x08 \x01(\x01\"\\\n\x07Welcome\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v1.Node\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12!\n\x05known\x18\x03 \x03(\x0b\x32\x12.flushmesh.v1.News\"`\n\x05\x46lush\x12\r\n\x05\x63\x61\x63he\x18\x01 \x01(\t\x12\r\n\x03key\x18\x02 \x01(\tH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12\x14\n\x07version\x18\x04 \x01(\x04H\x01\x88\x01\x01\x42\x08\n\x06targetB\n\n\x08_version\"Q\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12$\n\x07\x66lushes\x18\x02 \x03(\x0b\x32\x13.flushmesh.v1.Flush\x12\x13\n\x0b\x61\x63knowledge\x18\x03 \x01(\x08\"\x19\n\tTruncated\x12\x0c\n\x04head\x18\x01 \x01(\x04\"%\n\x04Ping\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\"^\n\x05Vouch\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12!\n\x05known\x18\x03 \x03(\x0b\x32\x12.flushmesh.v1.News\x12\x15\n\rknown_changed\x18\x04 \x01(\x08\"\x15\n\x03\x41\x63k\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\"8\n\x05Leave\x12\x0c\n\x04head\x18\x01 \x01(\x04\x12!\n\x05known\x18\x02 \x03(\x0b\x32\x12.flushmesh.v1.News2P\n\x04Mesh\x12H\n\x06\x46ollow\x12\x1d.flushmesh.v1.FollowerMessage\x1a\x1b.flushmesh.v1.OriginMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66lushmesh/wire/mesh.proto\x12\x0c\x66lushmesh.v2\"\x99\x03\n\x07Message\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.flushmesh.v2.HelloH\x00\x12(\n\x07welcome\x18\x02 \x01(\x0b\x32\x15.flushmesh.v2.WelcomeH\x00\x12(\n\x07refusal\x18\x03 \x01(\x0b\x32\x15.flushmesh.v2.RefusalH\x00\x12&\n\x06\x66ollow\x18\x04 \x01(\x0b\x32\x14.flushmesh.v2.FollowH\x00\x12$\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32\x13.flushmesh.v2.BatchH\x00\x12,\n\ttruncated\x18\x06 \x01(\x0b\x32\x17.flushmesh.v2.TruncatedH\x00\x12\"\n\x04ping\x18\x07 \x01(\x0b\x32\x12.flushmesh.v2.PingH\x00\x12$\n\x05vouch\x18\x08 \x01(\x0b\x32\x13.flushmesh.v2.VouchH\x00\x12 \n\x03\x61\x63k\x18\t \x01(\x0b\x32\x11.flushmesh.v2.AckH\x00\x12$\n\x05leave\x18\n \x01(\x0b\x32\x13.flushmesh.v2.LeaveH\x00\x42\x06\n\x04kind\"1\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"w\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0c\n\x04mesh\x18\x02 \x01(\t\x12 \n\x04node\x18\x03 \x01(\x0b\x32\x12.flushmesh.v2.Node\x12\x15\n\rmax_staleness\x18\x04 \x01(\x01\x12\x15\n\rgive_up_after\x18\x05 \x01(\x01\"Y\n\x07Welcome\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v2.Node\x12\x15\n\rmax_staleness\x18\x02 \x01(\x01\x12\x15\n\rgive_up_after\x18\x03 \x01(\x01\"\x9b\x01\n\x07Refusal\x12&\n\x03why\x18\x01 \x01(\x0e\x32\x19.flushmesh.v2.Refusal.Why\x12\x0e\n\x06reason\x18\x02 \x01(\t\"X\n\x03Why\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x08\n\x04MESH\x10\x01\x12\x0b\n\x07VERSION\x10\x02\x12\x0c\n\x08NAMESAKE\x10\x03\x12\x08\n\x04\x46ULL\x10\x04\x12\x0b\n\x07LEAVING\x10\x05\x12\x08\n\x04GONE\x10\x06\"D\n\x06\x46ollow\x12\x13\n\x06\x63ursor\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05known\x18\x02 \x01(\x0c\x12\x0b\n\x03\x61ge\x18\x03 \x01(\x01\x42\t\n\x07_cursor\"\xb5\x01\n\x06Record\x12\r\n\x05\x63\x61\x63he\x18\x01 \x01(\t\x12\r\n\x03key\x18\x02 \x01(\tH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12 \n\x03met\x18\x04 \x01(\x0b\x32\x11.flushmesh.v2.MetH\x00\x12\"\n\x04gone\x18\x05 \x01(\x0b\x32\x12.flushmesh.v2.GoneH\x00\x12\x0e\n\x04lost\x18\x06 \x01(\x0cH\x00\x12\x14\n\x07version\x18\x07 \x01(\x04H\x01\x88\x01\x01\x42\x06\n\x04whatB\n\n\x08_version\"7\n\x03Met\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v2.Node\x12\x0e\n\x06\x64irect\x18\x02 \x01(\x08\"#\n\x04Gone\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x66lushes\x18\x02 \x01(\x04\"R\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12%\n\x07records\x18\x02 \x03(\x0b\x32\x14.flushmesh.v2.Record\x12\x13\n\x0b\x61\x63knowledge\x18\x03 \x01(\x08\":\n\x05Known\x12 \n\x04node\x18\x01 \x01(\x0b\x32\x12.flushmesh.v2.Node\x12\x0f\n\x07reached\x18\x02 \x01(\x08\"x\n\tTruncated\x12\x0c\n\x04head\x18\x01 \x01(\x04\x12\x0f\n\x07\x66lushes\x18\x02 \x01(\x04\x12$\n\x07members\x18\x03 \x03(\x0b\x32\x13.flushmesh.v2.Known\x12\x14\n\x0csame_members\x18\x04 \x01(\x08\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\"2\n\x04Ping\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x0b\n\x03had\x18\x03 \x01(\x01\"5\n\tUnreached\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0b\n\x03\x61ge\x18\x02 \x01(\x01\x12\x0f\n\x07hearsay\x18\x03 \x01(\x08\"z\n\x05Vouch\x12\r\n\x05\x63lock\x18\x01 \x01(\x01\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12\r\n\x05given\x18\x03 \x01(\x01\x12*\n\tunreached\x18\x04 \x03(\x0b\x32\x17.flushmesh.v2.Unreached\x12\x19\n\x11unreached_changed\x18\x05 \x01(\x08\"\x15\n\x03\x41\x63k\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\"\x18\n\x05Leave\x12\x0f\n\x07\x66lushes\x18\x01 \x01(\x04\x32\x44\n\x04Mesh\x12<\n\x08\x45xchange\x12\x15.flushmesh.v2.Message\x1a\x15.flushmesh.v2.Message(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flushmesh.wire.mesh_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FOLLOWERMESSAGE']._serialized_start=44
-  _globals['_FOLLOWERMESSAGE']._serialized_end=177
-  _globals['_ORIGINMESSAGE']._serialized_start=180
-  _globals['_ORIGINMESSAGE']._serialized_end=405
-  _globals['_NODE']._serialized_start=407
-  _globals['_NODE']._serialized_end=456
-  _globals['_NEWS']._serialized_start=458
-  _globals['_NEWS']._serialized_end=515
-  _globals['_HELLO']._serialized_start=518
-  _globals['_HELLO']._serialized_end=704
-  _globals['_WELCOME']._serialized_start=706
-  _globals['_WELCOME']._serialized_end=798
-  _globals['_FLUSH']._serialized_start=800
-  _globals['_FLUSH']._serialized_end=896
-  _globals['_BATCH']._serialized_start=898
-  _globals['_BATCH']._serialized_end=979
-  _globals['_TRUNCATED']._serialized_start=981
-  _globals['_TRUNCATED']._serialized_end=1006
-  _globals['_PING']._serialized_start=1008
-  _globals['_PING']._serialized_end=1045
-  _globals['_VOUCH']._serialized_start=1047
-  _globals['_VOUCH']._serialized_end=1141
-  _globals['_ACK']._serialized_start=1143
-  _globals['_ACK']._serialized_end=1164
-  _globals['_LEAVE']._serialized_start=1166
-  _globals['_LEAVE']._serialized_end=1222
-  _globals['_MESH']._serialized_start=1224
-  _globals['_MESH']._serialized_end=1304
+  _globals['_MESSAGE']._serialized_start=44
+  _globals['_MESSAGE']._serialized_end=453
+  _globals['_NODE']._serialized_start=455
+  _globals['_NODE']._serialized_end=504
+  _globals['_HELLO']._serialized_start=506
+  _globals['_HELLO']._serialized_end=625
+  _globals['_WELCOME']._serialized_start=627
+  _globals['_WELCOME']._serialized_end=716
+  _globals['_REFUSAL']._serialized_start=719
+  _globals['_REFUSAL']._serialized_end=874
+  _globals['_REFUSAL_WHY']._serialized_start=786
+  _globals['_REFUSAL_WHY']._serialized_end=874
+  _globals['_FOLLOW']._serialized_start=876
+  _globals['_FOLLOW']._serialized_end=944
+  _globals['_RECORD']._serialized_start=947
+  _globals['_RECORD']._serialized_end=1128
+  _globals['_MET']._serialized_start=1130
+  _globals['_MET']._serialized_end=1185
+  _globals['_GONE']._serialized_start=1187
+  _globals['_GONE']._serialized_end=1222
+  _globals['_BATCH']._serialized_start=1224
+  _globals['_BATCH']._serialized_end=1306
+  _globals['_KNOWN']._serialized_start=1308
+  _globals['_KNOWN']._serialized_end=1366
+  _globals['_TRUNCATED']._serialized_start=1368
+  _globals['_TRUNCATED']._serialized_end=1488
+  _globals['_PING']._serialized_start=1490
+  _globals['_PING']._serialized_end=1540
+  _globals['_UNREACHED']._serialized_start=1542
+  _globals['_UNREACHED']._serialized_end=1595
+  _globals['_VOUCH']._serialized_start=1597
+  _globals['_VOUCH']._serialized_end=1719
+  _globals['_ACK']._serialized_start=1721
+  _globals['_ACK']._serialized_end=1742
+  _globals['_LEAVE']._serialized_start=1744
+  _globals['_LEAVE']._serialized_end=1768
+  _globals['_MESH']._serialized_start=1770
+  _globals['_MESH']._serialized_end=1838
 # @@protoc_insertion_point(module_scope)
