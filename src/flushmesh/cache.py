@@ -12,9 +12,9 @@ in place changes it for everybody in this process, and for nobody else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, final, overload
+from typing import Any, ParamSpec, TypeVar, final, overload
 
 from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached, flushes
 from flushmesh.copies import Copies
@@ -23,6 +23,7 @@ from flushmesh.fresh import Fresh, check_tags, check_version
 from flushmesh.hooks import CacheHooks, Flushed
 from flushmesh.keys import Key, check_key
 from flushmesh.loading import Load, Loading
+from flushmesh.mapping import Broadcast, LocalMapping
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Receipt
 from flushmesh.status import CacheInfo, EntryInfo
@@ -35,23 +36,9 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., object])
 P = ParamSpec("P")
 
-_ABSENT: Final = object()
-
-
-class Broadcast(Protocol):
-    """What a cache needs of its mesh."""
-
-    def ensure_started(self) -> None:
-        """Start the mesh if that has not happened yet; raise MeshClosed once it is closed."""
-
-    def broadcast(
-        self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
-    ) -> Receipt:
-        """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
-
 
 @final
-class Cache(MutableMapping[str, V], Generic[V]):
+class Cache(LocalMapping[V]):
     """
     One named cache, coherent with the caches of that name on every other node.
 
@@ -251,91 +238,6 @@ class Cache(MutableMapping[str, V], Generic[V]):
         broadcast = functools.partial(self._mesh.broadcast, self.name)
         return Writing(keys, checked, self._store, self.options, broadcast)
 
-    # The mapping: the local content, and writes.
-
-    def __getitem__(self, key: str) -> V:
-        value = self.get(key, _ABSENT)
-        if value is _ABSENT:
-            raise KeyError(key)
-        return value  # type: ignore[return-value]
-
-    def __setitem__(self, key: str, value: V | Fresh[V]) -> None:
-        """Flush *key* everywhere and keep *value* here; ValueError if it is larger than the cache."""
-        with self.writing(key) as write:
-            write.set(value)
-
-    def __delitem__(self, key: str) -> None:
-        """Flush *key* everywhere, and raise KeyError if it was not held here."""
-        self._check(key)
-        held = self._store.flush(key)
-        self._mesh.broadcast(self.name, key)
-        if not held:
-            raise KeyError(key)
-
-    def __contains__(self, key: object) -> bool:
-        return self._store.holds(key)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that would be hits now; the cache may change meanwhile."""
-        return iter(self._store.snapshot())
-
-    def __len__(self) -> int:
-        """Count the keys that would be hits now; takes time proportional to the cache."""
-        return len(self._store.snapshot())
-
-    def items(self) -> ItemsView[str, V]:
-        """Return the keys that would be hits now with their values; a snapshot."""
-        return self._snapshot().items()
-
-    def values(self) -> ValuesView[V]:
-        """Return the values that would be hits now; a snapshot."""
-        return self._snapshot().values()
-
-    @overload
-    def pop(self, key: str) -> V: ...
-    @overload
-    def pop(self, key: str, default: V) -> V: ...
-    @overload
-    def pop(self, key: str, default: D) -> V | D: ...
-    def pop(self, key: str, default: object = _ABSENT) -> object:
-        """Return the local value of *key* and flush it everywhere; without one, *default* or KeyError."""
-        value = self._store.get(key, _ABSENT)
-        if value is not _ABSENT:
-            self.flush(key)
-            return value
-        if default is _ABSENT:
-            raise KeyError(key)
-        return default
-
-    def popitem(self) -> tuple[str, V]:
-        """Return a local key with its value, and flush it everywhere; KeyError if there is none."""
-        for item in self._store.snapshot().items():
-            self.flush(item[0])
-            return item
-        raise KeyError(f'cache "{self.name}" is empty')
-
-    def setdefault(self, key: str, default: V | Fresh[V] = None) -> V:  # type: ignore[assignment]
-        """Return the local value of *key*; without one, write *default* and return its value."""
-        value = self.get(key, _ABSENT)
-        if value is _ABSENT:
-            self[key] = default
-            value = default.value if isinstance(default, Fresh) else default
-        return value  # type: ignore[return-value]
-
-    def clear(self) -> None:
-        """Flush the whole cache everywhere."""
-        self.flush_all()
-
-    @property
-    def maxsize(self) -> int:
-        """How much fits in, in entries or as `getsizeof` counts."""
-        return self.options.maxsize
-
-    @property
-    def currsize(self) -> int:
-        """How much is held, in entries or as `getsizeof` counts, with what has run out and not gone yet."""
-        return self._store.contents.currsize
-
     # Looking inside.
 
     def info(self) -> CacheInfo:
@@ -388,6 +290,14 @@ class Cache(MutableMapping[str, V], Generic[V]):
         """Begin anew, in a forked child."""
         self._store.reset()
         self._loading.reset()
+
+    def end_writes(self) -> None:
+        """Broadcast the flush of every write in progress, before the mesh leaves: some may never reach their end."""
+        for write in self._store.open_writes():
+            for key in write.keys:
+                self._mesh.broadcast(self.name, key)
+            for tag in write.tags:
+                self._mesh.broadcast(self.name, None, tag)
 
     def close(self) -> None:
         """Empty this cache for good, and tell nobody."""

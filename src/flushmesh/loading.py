@@ -1,24 +1,27 @@
 """
 Loading: how a value comes from the source of truth into the store.
 
-The loader runs outside every lock, in the thread or task of the first who missed.  What
-it returns is settled (which ttl, which tags, whether it is kept at all) before the store
-hears of it, so that whatever is wrong with it reaches the callers as the loader's error.
+The loader runs outside every lock: in the thread of the first caller that missed, or in a
+task of its own, which goes on when that caller is cancelled.  What it returns is settled
+(which ttl, which tags, whether it is kept at all) before the store hears of it, so that
+whatever is wrong with it reaches the callers as the loader's error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from flushmesh.ahead import Ahead
+from flushmesh.ahead import start_task, start_thread
 from flushmesh.duration import seconds
 from flushmesh.entry import Entry
-from flushmesh.flight import Flight, Landing
+from flushmesh.failure import Failure
+from flushmesh.flight import ABANDONED, Flight, Landing, Passenger
 from flushmesh.fresh import Fresh, check_tags
 from flushmesh.gate import Gate
 from flushmesh.hooks import CacheHooks
@@ -57,13 +60,18 @@ class Load(Generic[V]):
 
 
 class Loading(Generic[V]):
-    """The loads of one cache, at most *max_loads* at once."""
+    """
+    The loads of one cache, at most *max_loads* at once.
+
+    Each ends exactly once whatever interrupts it: `_abandon` is the last word, for a load that
+    was interrupted before, or while, its end was reported.
+    """
 
     def __init__(
         self,
         store: Store[V],
         clock: Callable[[], float],
-        size_of: Callable[[V], int],
+        size_of: Callable[[V], float],
         hooks: CacheHooks,
         max_loads: int | None,
     ) -> None:
@@ -77,42 +85,42 @@ class Loading(Generic[V]):
     def reset(self) -> None:
         """Be as new; in a forked child, where the loads of other threads never end."""
         self._gate = None if self._max_loads is None else Gate(self._max_loads)
-        self._ahead = Ahead()
 
     def run(self, key: str, load: Load[V]) -> V:
-        """Return the value of *key*, loading it unless somebody else does."""
+        """Return the value of *key*, loading it unless another caller does."""
         while True:
-            found = self._store.take_off(key, blocking=True, ahead=self._ahead.has_room, queued=self._gate is not None)
-            if isinstance(found, Entry):
-                return found.value
-            if isinstance(found, Flight):
-                if found.ahead is None:
-                    return self._fly(found, load)
-                self._ahead.start(partial(self._fly, found, load))
-                return found.ahead.value
-            landing = found.landing.result()
+            flight: Flight[V] = Flight(key, blocking=True, queued=self._gate is not None)
+            try:
+                found = self._store.take_off(flight)
+                if isinstance(found, Entry):
+                    return found.value
+                if isinstance(found, Flight):
+                    old = flight.ahead
+                    if old is None:
+                        return self._fly(flight, load)
+                    start_thread(partial(self._fly_ahead, flight, load))
+                    return old.value
+            except BaseException:
+                self._abandon(flight)
+                raise
+            landing = found.wait()
             if found.takes(landing):
                 return landing.unpack()
 
-    async def arun(self, key: str, load: Load[V]) -> V:
-        """Return the value of *key*, awaiting the loader unless somebody else does."""
-        while True:
-            found = self._store.take_off(key, ahead=self._ahead.has_room, queued=self._gate is not None)
-            if isinstance(found, Entry):
-                return found.value
-            if isinstance(found, Flight):
-                if found.ahead is None:
-                    return await self._afly(found, load)
-                abandon = partial(self._store.fail, found, asyncio.CancelledError())
-                self._ahead.start_task(partial(self._afly, found, load), abandon)
-                return found.ahead.value
-            landing = await asyncio.wrap_future(found.landing)
-            if found.takes(landing):
-                return landing.unpack()
+    def _fly_ahead(self, flight: Flight[V], load: Load[V]) -> None:
+        flight.take_over()
+        try:
+            if not flight.ended:
+                self._fly(flight, load)
+        except Exception as error:
+            self._hooks.refresh_failed(flight.key, error)
+        finally:
+            self._abandon(flight)
 
     def _fly(self, flight: Flight[V], load: Load[V]) -> V:
+        gate, handled = self._gate, sys.exception()
         try:
-            passed = self._gate is not None and self._gate.enter()
+            passed = gate is not None and gate.enter(flight)
             flight.queued = False
             try:
                 if passed:
@@ -121,16 +129,80 @@ class Loading(Generic[V]):
                     fresh, keep = load.settle(load.loader())
             finally:
                 if passed:
-                    cast(Gate, self._gate).leave()
+                    cast(Gate, gate).leave(flight)
             size = self._size_of(fresh.value)
         except BaseException as error:
-            return self._failed(flight, error).unpack()
-        self._store.fill(flight, fresh, size, keep=keep)
+            landing = self._failed(flight, error, handled)
+            if landing.graced is not None:
+                return landing.unpack()
+            # The error refers to this frame.
+            del landing
+            raise
+        self._store.end(flight, fresh, size, keep=keep)
         return fresh.value
 
-    async def _afly(self, flight: Flight[V], load: Load[V]) -> V:
+    def _failed(self, flight: Flight[V], error: BaseException, handled: BaseException | None) -> Landing[V]:
+        landing = self._store.end(flight, failure=Failure(error, handled))
+        if isinstance(error, Exception):
+            self._hooks.load_failed(flight.key, error)
+        return landing
+
+    def _abandon(self, flight: Flight[V]) -> None:
+        """End *flight* if it has not ended, and free every waiter that has not heard of its end."""
+        if not flight.over:
+            self._store.end(flight)
+
+    # The same with a task for each load.
+
+    async def arun(self, key: str, load: Load[V]) -> V:
+        """Return the value of *key*, awaiting the loader unless another caller does."""
+        while True:
+            flight: Flight[V] = Flight(key, queued=self._gate is not None)
+            old = task = None
+            try:
+                found = self._store.take_off(flight)
+                if isinstance(found, Flight):
+                    old = flight.ahead
+                    task = self._start(flight, load)
+            except BaseException:
+                self._abandon(flight)
+                raise
+            if isinstance(found, Entry):
+                return found.value
+            if isinstance(found, Passenger):
+                landing = await found.arrive()
+                if found.takes(landing):
+                    return landing.unpack()
+            elif old is not None and not flight.retried:
+                return old.value
+            elif task is not None:
+                return await self._landed(task, old)
+
+    def _start(self, flight: Flight[V], load: Load[V]) -> asyncio.Task[Landing[V]]:
+        """Run the load in a task of its own, which outlives the caller."""
+        coroutine = self._afly(flight, load)
+        task = asyncio.get_running_loop().create_task(coroutine) if flight.ahead is None else start_task(coroutine)
+        # It may be cancelled before its first step.
+        task.add_done_callback(lambda _: self._abandon(flight))
+        return task
+
+    async def _landed(self, task: asyncio.Task[Landing[V]], old: Entry[V] | None) -> V:
+        await asyncio.wait((task,))
+        if old is not None and (task.cancelled() or task.result().failure is not None):
+            return old.value
+        landing = task.result()
         try:
-            passed = self._gate is not None and await self._gate.aenter()
+            return landing.unpack()
+        finally:
+            # An error that cannot be copied refers to this frame.
+            del landing, task
+
+    async def _afly(self, flight: Flight[V], load: Load[V]) -> Landing[V]:
+        if flight.ended:
+            return ABANDONED
+        gate, ahead = self._gate, flight.ahead is not None
+        try:
+            passed = gate is not None and await gate.aenter(flight)
             flight.queued = False
             try:
                 if passed:
@@ -139,15 +211,14 @@ class Loading(Generic[V]):
                     fresh, keep = load.settle(await cast(Awaitable[V | Fresh[V]], load.loader()))
             finally:
                 if passed:
-                    cast(Gate, self._gate).leave()
+                    cast(Gate, gate).leave(flight)
             size = self._size_of(fresh.value)
         except BaseException as error:
-            return self._failed(flight, error).unpack()
-        self._store.fill(flight, fresh, size, keep=keep)
-        return fresh.value
-
-    def _failed(self, flight: Flight[V], error: BaseException) -> Landing[V]:
-        landing = self._store.fail(flight, error)
-        if isinstance(error, Exception):
-            self._hooks.load_failed(flight.key, error)
-        return landing
+            if not isinstance(error, Exception):
+                self._abandon(flight)
+                raise
+            if ahead:
+                self._hooks.refresh_failed(flight.key, error)
+            # Not by way of a name: the error refers to this frame.
+            return self._failed(flight, error, None)
+        return self._store.end(flight, fresh, size, keep=keep)

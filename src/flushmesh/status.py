@@ -138,7 +138,7 @@ class CacheInfo:
     evictions: int
     expiries: int
     maxsize: int
-    currsize: int
+    currsize: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
 
 from flushmesh.fresh import Fresh
 from flushmesh.options import CacheOptions
@@ -24,7 +26,13 @@ class Writing(Generic[V]):
     """
     One write to the source of truth, between its beginning and its flush.
 
-    `receipt` is there once it has ended; it is for all of its keys and tags.
+    `receipt` is there once it has ended; it is for all of its keys and tags.  Each time around
+    is a write of its own, also when several threads enter the same object, or one enters it
+    twice: then the writes overlap, and neither keeps its value.
+
+    An exception that a signal handler raises may come just before the end.  Then the write is
+    ended, and its flush broadcast, when this object is collected or the mesh is closed; until
+    then its keys are not kept here.
     """
 
     receipt: Receipt
@@ -42,39 +50,79 @@ class Writing(Generic[V]):
         self._store = store
         self._options = options
         self._broadcast = broadcast
-        self._kept: dict[str, tuple[Fresh[V], int]] = {}
+        self._open: list[Write] = []
 
     def __enter__(self) -> Writing[V]:
-        self._kept = {}
-        self._write: Write = self._store.begin_write(self._keys, self._tags)
+        write = Write(self._keys, self._tags)
+        try:
+            self._open.append(write)
+            self._store.begin_write(write)
+        except BaseException:
+            # The body does not run, so nothing is written.
+            self._store.end_write(write)
+            self._forget(write)
+            raise
         return self
 
     def set(self, value: V | Fresh[V], key: str | None = None) -> None:
         """
-        Keep *value* on this node once the write has ended, unless another flush came meanwhile.
+        Keep *value* on this node once the write has ended, unless another flush came in the meantime.
 
-        *key* says of which key it is the value, where there are several.  The version of a
-        `Fresh` is flushed with the key.  Raises ValueError if it is larger than the cache;
-        the key is flushed all the same.
+        *key* names the key of the value, where there are several.  The version of a `Fresh` is
+        flushed with the key.  Raises ValueError if it is larger than the cache; the key is
+        flushed all the same.
         """
+        if not self._open:
+            raise RuntimeError("set: call it inside the block; this write has ended")
+        write = self._open[-1]
         if key is None:
-            if len(self._write.keys) != 1:
-                raise TypeError(f"set: say of which key it is the value; the write has {len(self._write.keys)}")
-            key = self._write.keys[0]
-        elif key not in self._write.keys:
+            if len(write.keys) != 1:
+                raise TypeError(f"set: say of which key it is the value; the write has {len(write.keys)}")
+            key = write.keys[0]
+        elif key not in write.keys:
             raise ValueError(f'set: "{key}" is not being written here; name it in writing(...)')
         fresh = value if isinstance(value, Fresh) else Fresh(value)
-        size = self._options.size_of(fresh.value)
-        if size > self._options.maxsize:
-            raise ValueError(f'the value of "{key}" is too large: {size} of a maxsize of {self._options.maxsize}')
-        self._kept[key] = fresh, size
+        write.kept[key] = fresh, size_kept(self._options, key, fresh.value)
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        kept = self._kept if kind is None else {}
-        self._store.end_write(self._write, kept)
-        for key in self._write.keys:
-            version = kept[key][0].version if key in kept else None
-            self.receipt = self._broadcast(key, None, version)
-        for tag in self._write.tags:
-            # The last receipt is for all: what a peer applies, it applies in order.
-            self.receipt = self._broadcast(None, tag)
+        # Which one of several that overlap does not matter: they name the same keys, and keep nothing.
+        write = next(write for write in reversed(self._open) if write.claim())
+        self._end(write, write.kept if kind is None else {})
+
+    def __del__(self) -> None:
+        for write in list(self._open):
+            # The mesh may be closed, or the interpreter about to exit.
+            with suppress(Exception):
+                self._end(write, {})
+
+    def _end(self, write: Write, kept: Mapping[str, tuple[Fresh[Any], int]]) -> None:
+        untold: list[tuple[str | None, str | None, int | None]]
+        untold = [(key, None, kept[key][0].version if key in kept else None) for key in write.keys]
+        # The last receipt is for all: what a peer applies, it applies in order.
+        untold += [(None, tag, None) for tag in write.tags]
+        try:
+            self._store.end_write(write, kept)
+        finally:
+            try:
+                self._tell(untold)
+            finally:
+                # What an interruption has left; nothing as a rule.
+                self._tell(untold)
+        self._forget(write)
+
+    def _tell(self, untold: list[tuple[str | None, str | None, int | None]]) -> None:
+        while untold:
+            self.receipt = self._broadcast(*untold[0])
+            del untold[0]
+
+    def _forget(self, write: Write) -> None:
+        with suppress(ValueError):
+            self._open.remove(write)
+
+
+def size_kept(options: CacheOptions, key: str, value: object) -> int:
+    """Return the size of *value*; raise ValueError if it is larger than the cache."""
+    size = options.size_of(value)
+    if size > options.maxsize:
+        raise ValueError(f'the value of "{key}" is too large: {size} of a maxsize of {options.maxsize}')
+    return size

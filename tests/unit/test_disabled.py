@@ -6,6 +6,7 @@ import pytest
 
 from flushmesh import Mesh, RecursiveLoad, RosterError
 from flushmesh.entry import MISS
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from tests.unit.caches import InThread, cache_of, never, until
 
@@ -64,9 +65,9 @@ def test_flushes_go_out_and_are_applied(cache, mesh, flush):
 def test_a_load_that_ends_meanwhile_is_not_stored(mesh, clock):
     """Though it began before."""
     cache = cache_of(mesh, clock)
-    flight = cache._store.take_off("k")
+    flight = cache._store.take_off(Flight("k"))
     cache.disable(by=1)
-    assert cache._store.fill(flight, Fresh("v")) is False
+    assert cache._store.end(flight, Fresh("v")).stored is False
     cache.disable(by=-1)
 
     assert cache._store.get("k", MISS) is MISS

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from flushmesh.entry import MISS
+from flushmesh.flight import Flight
 from flushmesh.fresh import VERSION_MAX, Fresh
 from flushmesh.store import Store
 from flushmesh.versions import LAG_MAX, Versions
@@ -18,7 +19,7 @@ def store(clock):
 
 def load(store, key, version, value="v"):
     """Load *value* of *version* as a caller would."""
-    return store.fill(store.take_off(key), Fresh(value, version=version))
+    return store.end(store.take_off(Flight(key)), Fresh(value, version=version)).stored
 
 
 @pytest.mark.parametrize(("held", "stays"), [(6, False), (7, True), (8, True), (None, False)])
@@ -72,10 +73,10 @@ def test_a_later_flush_does_not_demand_less(store):
 
 def test_a_load_that_runs_during_a_flush_with_a_version_is_refused(store):
     """A running load is revoked as by any other flush, though it may be new enough: its version is not known yet."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     store.flush("k", 7)
 
-    assert store.fill(flight, Fresh("v", version=8)) is False
+    assert store.end(flight, Fresh("v", version=8)).stored is False
 
 
 def test_demands_are_of_one_key_each(store):
