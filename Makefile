@@ -34,6 +34,10 @@ demo: .venv/demo  ## three instances of the settings dashboard, http://127.0.0.1
 test: .venv/dev  ## every test
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: interrupts
+interrupts: .venv/dev  ## interrupt every operation of a cache at every step, and call into it there
+	FLUSHMESH_STRIDE=1 FLUSHMESH_STORM=20 $(BIN)/python -m pytest tests/interrupts --timeout 0 $(ARGS)
+
 .PHONY: sim
 sim: .venv/dev  ## the simulator: SEED=81234 replays one, SEEDS=10000 runs many
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300))

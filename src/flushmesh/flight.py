@@ -124,7 +124,8 @@ class Flight(Generic[V]):
     `ahead` is the entry that is still good while this load runs ahead of the need, `tags_seen`
     the store's count of tag flushes when it began, `inside` the flight whose loader asked for
     it.  While it is `queued` it waits for its place among the loads of its cache.  It is `retried` if
-    an earlier load ahead of the same entry was abandoned.
+    an earlier load ahead of the same entry was abandoned.  It `took_off` while the store's tables
+    may hold it, and `has_place` while the gate's may.
     """
 
     __slots__ = (
@@ -133,6 +134,7 @@ class Flight(Generic[V]):
         "began",
         "blocking",
         "ended",
+        "has_place",
         "inside",
         "key",
         "loop",
@@ -155,6 +157,7 @@ class Flight(Generic[V]):
         self.inside: Flight[Any] | None = None
         self.retried = False
         self.took_off = False
+        self.has_place = False
         self.ended = False
         self.thread = get_ident()
         self.loop = running_loop()
@@ -169,8 +172,8 @@ class Flight(Generic[V]):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended and no waiter has still to hear of it."""
-        return not self.took_off or (self.ended and not self.passengers)
+        """Whether nothing of it is left: in no table, without a place, and every waiter has heard of its end."""
+        return not (self.took_off or self.has_place or self.passengers)
 
     def join_locked(self, caller: Flight[V], boarded: int) -> Passenger[V] | None:
         """Return a passenger for *caller*, or None if its waiting might never end; the store's lock is held."""

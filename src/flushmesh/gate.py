@@ -55,35 +55,28 @@ class Gate:
         self._moved_at = clock()
 
     def enter(self, flight: Flight[Any]) -> bool:
-        """Wait for a place; return whether there is one to give back by `leave`."""
+        """Wait for a place, to be given back by `leave` even if this raises; return False if none is needed."""
         if running_loop() is not None or enclosing() is not None:
             return False
-        place = Place(self, flight)
-        try:
-            place.block()
-        except BaseException:
-            self._guard.run(self._leave_locked, place.flight)
-            raise
+        Place(self, flight).block()
         return True
 
     async def aenter(self, flight: Flight[Any]) -> bool:
         """As `enter`, without blocking."""
         if enclosing() is not None:
             return False
-        place = Place(self, flight)
-        try:
-            await place.pause()
-        except BaseException:
-            self._guard.run(self._leave_locked, place.flight)
-            raise
+        await Place(self, flight).pause()
         return True
 
     def leave(self, flight: Flight[Any]) -> None:
-        """Give the place of *flight* back, if it has one."""
-        self._guard.run(self._leave_locked, flight)
+        """Give the place of *flight* back, if it has one, or wait for it no longer."""
+        if flight.has_place:
+            self._guard.run(self._leave_locked, flight)
+            flight.has_place = False
 
     def admits(self, place: Place) -> bool:
         """Return whether *place* is free now; queue it otherwise."""
+        place.flight.has_place = True
         # A signal handler or a finalizer that loads in the middle of this must not wait for it.
         return self._guard.run(self._admits_locked, place) in (True, LATER)
 

@@ -151,6 +151,7 @@ class Ledger(Generic[V]):
     def _end_locked(self, flight: Flight[V]) -> bool:
         """Take *flight* out of the tables; return whether it had not been revoked."""
         self._ahead.pop(flight, None)
+        flight.took_off = False
         if self._flights.get(flight.key) is not flight:
             return False
         del self._flights[flight.key]
@@ -221,15 +222,16 @@ class Ledger(Generic[V]):
         for tag in write.tags:
             self._flush_tag_locked(tag, now)
 
-    def _put_if_absent_locked(self, write: Write, fresh: Fresh[V], size: float) -> Entry[V] | None:
-        (key,) = write.keys
-        write.began = now = self._clock()
+    def _put_if_absent_locked(self, key: str, fresh: Fresh[V], size: float) -> Entry[V] | None:
+        now = self._clock()
         entry = self.entries.get(key)
         if entry is not None and entry.serves(self.trusted_at, now):
             entry.hits += 1
             return entry
-        self._begin_write_locked(write)
-        self._end_write_locked(write, {key: (fresh, size)})
+        alone = key not in self._writes
+        self._flush_locked(key, fresh.version, now)
+        if alone:
+            self._put_locked(key, fresh, now, size)
         return None
 
     def _flush_tag_locked(self, tag: str, now: float) -> bool:

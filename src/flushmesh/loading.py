@@ -120,16 +120,15 @@ class Loading(Generic[V]):
     def _fly(self, flight: Flight[V], load: Load[V]) -> V:
         gate, handled = self._gate, sys.exception()
         try:
-            passed = gate is not None and gate.enter(flight)
-            flight.queued = False
             try:
-                if passed:
+                if gate is not None and gate.enter(flight):
                     flight.began = self._clock()
+                flight.queued = False
                 with flight:
                     fresh, keep = load.settle(load.loader())
             finally:
-                if passed:
-                    cast(Gate, gate).leave(flight)
+                if gate is not None:
+                    gate.leave(flight)
             size = self._size_of(fresh.value)
         except BaseException as error:
             landing = self._failed(flight, error, handled)
@@ -148,8 +147,10 @@ class Loading(Generic[V]):
         return landing
 
     def _abandon(self, flight: Flight[V]) -> None:
-        """End *flight* if it has not ended, and free every waiter that has not heard of its end."""
+        """End *flight* if anything of it is left."""
         if not flight.over:
+            if self._gate is not None:
+                self._gate.leave(flight)
             self._store.end(flight)
 
     # The same with a task for each load.
@@ -202,16 +203,15 @@ class Loading(Generic[V]):
             return ABANDONED
         gate, ahead = self._gate, flight.ahead is not None
         try:
-            passed = gate is not None and await gate.aenter(flight)
-            flight.queued = False
             try:
-                if passed:
+                if gate is not None and await gate.aenter(flight):
                     flight.began = self._clock()
+                flight.queued = False
                 with flight:
                     fresh, keep = load.settle(await cast(Awaitable[V | Fresh[V]], load.loader()))
             finally:
-                if passed:
-                    cast(Gate, gate).leave(flight)
+                if gate is not None:
+                    gate.leave(flight)
             size = self._size_of(fresh.value)
         except BaseException as error:
             if not isinstance(error, Exception):

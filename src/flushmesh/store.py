@@ -289,7 +289,7 @@ class Store(Ledger[V], Generic[V]):
 
     def put_if_absent(self, key: str, fresh: Fresh[V], size: float) -> Entry[V] | None:
         """Return the entry of *key* if it may be served; otherwise write *fresh*, and return None."""
-        found = self._guard.run(self._put_if_absent_locked, Write((key,)), fresh, size)
+        found = self._guard.run(self._put_if_absent_locked, key, fresh, size)
         return None if found is LATER else found
 
     def open_writes(self) -> list[Write]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
+from weakref import finalize
 
 from flushmesh.fresh import Fresh
 from flushmesh.options import CacheOptions
@@ -50,17 +51,20 @@ class Writing(Generic[V]):
         self._store = store
         self._options = options
         self._broadcast = broadcast
-        self._open: list[Write] = []
+        self._open: list[tuple[Write, finalize[..., Writing[V]]]] = []
 
     def __enter__(self) -> Writing[V]:
         write = Write(self._keys, self._tags)
+        # Not by `__del__`, which would run after each write and swallow what a signal handler raises in it.
+        ending = finalize(self, _end_quietly, self._store, self._broadcast, write)
+        ending.atexit = False
         try:
-            self._open.append(write)
             self._store.begin_write(write)
+            self._open.append((write, ending))
         except BaseException:
             # The body does not run, so nothing is written.
+            ending.detach()
             self._store.end_write(write)
-            self._forget(write)
             raise
         return self
 
@@ -74,7 +78,7 @@ class Writing(Generic[V]):
         """
         if not self._open:
             raise RuntimeError("set: call it inside the block; this write has ended")
-        write = self._open[-1]
+        write, _ = self._open[-1]
         if key is None:
             if len(write.keys) != 1:
                 raise TypeError(f"set: say of which key it is the value; the write has {len(write.keys)}")
@@ -86,38 +90,43 @@ class Writing(Generic[V]):
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
         # Which one of several that overlap does not matter: they name the same keys, and keep nothing.
-        write = next(write for write in reversed(self._open) if write.claim())
-        self._end(write, write.kept if kind is None else {})
+        opened = next(opened for opened in reversed(self._open) if opened[0].claim())
+        write, ending = opened
+        self.receipt = _end(self._store, self._broadcast, write, write.kept if kind is None else {})
+        ending.detach()
+        self._open.remove(opened)
 
-    def __del__(self) -> None:
-        for write in list(self._open):
-            # The mesh may be closed, or the interpreter about to exit.
-            with suppress(Exception):
-                self._end(write, {})
 
-    def _end(self, write: Write, kept: Mapping[str, tuple[Fresh[Any], int]]) -> None:
-        untold: list[tuple[str | None, str | None, int | None]]
-        untold = [(key, None, kept[key][0].version if key in kept else None) for key in write.keys]
-        # The last receipt is for all: what a peer applies, it applies in order.
-        untold += [(None, tag, None) for tag in write.tags]
+def _end(
+    store: Store[Any], broadcast: BroadcastOne, write: Write, kept: Mapping[str, tuple[Fresh[Any], float]]
+) -> Receipt:
+    untold: list[tuple[str | None, str | None, int | None]]
+    untold = [(key, None, kept[key][0].version if key in kept else None) for key in write.keys]
+    untold += [(None, tag, None) for tag in write.tags]
+    try:
+        store.end_write(write, kept)
+    finally:
         try:
-            self._store.end_write(write, kept)
+            receipt = _tell(broadcast, untold)
         finally:
-            try:
-                self._tell(untold)
-            finally:
-                # What an interruption has left; nothing as a rule.
-                self._tell(untold)
-        self._forget(write)
+            # What an interruption has left; nothing as a rule.
+            _tell(broadcast, untold)
+    return cast(Receipt, receipt)
 
-    def _tell(self, untold: list[tuple[str | None, str | None, int | None]]) -> None:
-        while untold:
-            self.receipt = self._broadcast(*untold[0])
-            del untold[0]
 
-    def _forget(self, write: Write) -> None:
-        with suppress(ValueError):
-            self._open.remove(write)
+def _tell(broadcast: BroadcastOne, untold: list[tuple[str | None, str | None, int | None]]) -> Receipt | None:
+    """Broadcast what is left of *untold*; return the last receipt, which is for all: a peer applies in order."""
+    receipt = None
+    while untold:
+        receipt = broadcast(*untold[0])
+        del untold[0]
+    return receipt
+
+
+def _end_quietly(store: Store[Any], broadcast: BroadcastOne, write: Write) -> None:
+    # The mesh may be closed by now.
+    with suppress(Exception):
+        _end(store, broadcast, write, {})
 
 
 def size_kept(options: CacheOptions, key: str, value: object) -> int:
