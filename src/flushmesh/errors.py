@@ -31,7 +31,11 @@ class MeshClosed(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like co
     """The mesh was used after close()."""
 
     def __init__(self, mesh: str) -> None:
+        self.mesh = mesh
         super().__init__(f'mesh "{mesh}" is closed; a closed mesh cannot be used again, make a new one')
+
+    def __reduce__(self) -> tuple[type[MeshClosed], tuple[str]]:
+        return type(self), (self.mesh,)
 
 
 class Isolated(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like MeshClosed
@@ -50,9 +54,16 @@ class Isolated(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like Mesh
             'or start the process anew (multiprocessing "spawn")'
         )
 
+    def __reduce__(self) -> tuple[type[Isolated], tuple[()]]:
+        return type(self), ()
+
 
 class RecursiveLoad(FlushmeshError, RuntimeError):  # noqa: N818 - what happened, like RecursionError
     """A loader asked for the very key that it is loading."""
 
     def __init__(self, key: str) -> None:
+        self.key = key
         super().__init__(f'the loader of "{key}" asks the cache for "{key}" itself; call the source of truth instead')
+
+    def __reduce__(self) -> tuple[type[RecursiveLoad], tuple[str]]:
+        return type(self), (self.key,)

@@ -19,7 +19,7 @@ class Failure:
     and no part of the failure.
     """
 
-    __slots__ = ("_handled", "_traceback", "error")
+    __slots__ = ("_handled", "_pristine", "_traceback", "error")
 
     def __init__(self, error: BaseException, handled: BaseException | None = None) -> None:
         self.error = error
@@ -27,10 +27,12 @@ class Failure:
         # The first frame is ours, and refers to this.
         traceback = error.__traceback__
         self._traceback: TracebackType | None = traceback.tb_next if traceback is not None else None
+        # Before the caller that loaded adds its notes.
+        self._pristine = self._copied(error, {})
 
     def again(self) -> BaseException:
         """Return the error for one more caller: a copy, or the same with a fresh traceback if it cannot be copied."""
-        return self._copied(self.error, {}).with_traceback(self._traceback)
+        return self._copied(self._pristine, {}).with_traceback(self._traceback)
 
     def _copied(self, error: BaseException, done: dict[int, BaseException]) -> BaseException:
         if id(error) in done:
