@@ -71,6 +71,8 @@ class Contents(Generic[V]):
         self._sized = sized
         # A class that overrides nothing here does not go by use: its entries get no second chance.
         self._by_use = policy.__getitem__ is not cachetools.Cache.__getitem__
+        # What a class of the application does by itself is looked for after each entry.
+        self._foreign = not policy.__module__.startswith("cachetools")
         self._by_count = issubclass(policy, cachetools.LFUCache)
         self._begin()
 
@@ -101,9 +103,9 @@ class Contents(Generic[V]):
             if former is not None:
                 self._forget(key)  # It may have been of another size.
             self._make_room(size)
-        elif former is None:
+            policy.size = size
+        elif former is None and len(self.entries) >= self._maxsize:
             self._make_room(1)
-        policy.size = size
         policy[key] = entry
         # From one entry to the next without a moment in between, in which a reader would miss.
         self.entries[key] = entry
@@ -112,7 +114,7 @@ class Contents(Generic[V]):
         if entry.tags:
             self._tags.add(key, entry.tags)
         self._ends_later(key, entry)
-        if policy.gone or _count(policy) != len(self.entries):
+        if policy.gone or (self._foreign and _count(policy) != len(self.entries)):
             self._agree()
             return key in self.entries
         return True
@@ -147,7 +149,7 @@ class Contents(Generic[V]):
             if not _holds(policy, key):
                 self._evict(key)
         policy.gone.clear()
-        if _count(policy) != len(entries):
+        if self._foreign and _count(policy) != len(entries):
             for key in [key for key in entries if not _holds(policy, key)]:
                 self._evict(key)
             for key in [key for key in policy if key not in entries]:

@@ -8,7 +8,6 @@ runs wait for the same result, as threads or as tasks (single-flight).
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -20,7 +19,6 @@ from flushmesh.waiter import Waiter, running_loop
 V = TypeVar("V")
 
 
-@dataclass(slots=True)
 class Landing(Generic[V]):
     """
     How a flight ended: with a value, with a failure, or abandoned.
@@ -31,12 +29,15 @@ class Landing(Generic[V]):
     none was.  *stored* tells whether the value is in the store now.
     """
 
-    value: V | None = None
+    # Most have a value alone, and each load makes one.
     failure: Failure | None = None
-    abandoned: bool = False
+    abandoned = False
     graced: Graced | None = None
-    flushed: int = 0
-    stored: bool = False
+    flushed = 0
+    stored = False
+
+    def __init__(self, value: V | None = None) -> None:
+        self.value = value
 
     def unpack(self) -> V:
         """Return the value, or raise an error of the caller's own; record an old value for `graced()`."""
@@ -52,7 +53,8 @@ class Landing(Generic[V]):
         return cast(V, self.value)
 
 
-ABANDONED: Final[Landing[Any]] = Landing(abandoned=True)
+ABANDONED: Final[Landing[Any]] = Landing()
+ABANDONED.abandoned = True
 
 
 class Passenger(Waiter, Generic[V]):
@@ -147,12 +149,13 @@ class Flight(Generic[V]):
         "waits_for",
     )
 
-    def __init__(self, key: str, *, blocking: bool = False, queued: bool = False) -> None:
+    began: float
+    tags_seen: int
+
+    def __init__(self, key: str, blocking: bool = False, queued: bool = False) -> None:
         self.key = key
         self.blocking = blocking
         self.queued = queued
-        self.began = 0.0
-        self.tags_seen = 0
         self.ahead: Entry[V] | None = None
         self.inside: Flight[Any] | None = None
         self.retried = False
@@ -216,10 +219,13 @@ class Flight(Generic[V]):
         """Report to every waiter how it ended; nobody can join any more."""
         self.ended = True
         self.ahead = None
-        # A task that the loader has started may live on; it must not keep a chain of loads.
-        self.inside = _running(self.inside)
-        self.waits_for.clear()
-        self.deliver(landing)
+        if self.inside is not None:
+            # A task that the loader has started may live on; it must not keep a chain of loads.
+            self.inside = _running(self.inside)
+        if self.waits_for:
+            self.waits_for.clear()
+        if self.passengers:
+            self.deliver(landing)
 
     def deliver(self, landing: Landing[V]) -> None:
         """Report *landing* to every waiter."""
@@ -234,10 +240,12 @@ class Flight(Generic[V]):
 
     def __enter__(self) -> None:
         """Mark what runs inside as this flight's loader, here and in the tasks it starts, not in threads."""
-        self.inside = enclosing()
+        inside = _aboard.get()
+        if inside is not None:
+            self.inside = _running(inside)
         self._token = _aboard.set(self)
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         try:  # noqa: SIM105 - suppress() would be a tenth of a fill
             _aboard.reset(self._token)
         except ValueError:

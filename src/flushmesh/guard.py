@@ -42,7 +42,7 @@ class Guard:
         self,
         recover: Callable[[], object],
         dropped: list[Any] | None = None,
-        drain: Callable[[], object] | None = None,
+        drain: Callable[[], object] = int,
     ) -> None:
         # In C: no exception of a signal handler comes between taking it and the block that lets it go.
         # Reentrant: a signal handler takes it again, on a thread that has it.
@@ -71,16 +71,20 @@ class Guard:
             try:
                 done = act(*args)
                 self._busy = False
-                while self._late:
-                    self._busy = True
-                    late, its_args = self._late.popleft()
-                    late(*its_args)
-                    self._busy = False
+                if self._late:
+                    self._catch_up()
             except BaseException:
                 self._busy = True
                 self._recover()
                 self._busy = False
                 raise
-        if self._dropped and self._drain is not None and not nested:
+        if self._dropped and not nested:
             self._drain()
         return done
+
+    def _catch_up(self) -> None:
+        while self._late:
+            self._busy = True
+            act, args = self._late.popleft()
+            act(*args)
+            self._busy = False

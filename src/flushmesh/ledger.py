@@ -98,7 +98,10 @@ class Ledger(Generic[V]):
 
     def _take_off_locked(self, flight: Flight[V], ahead: bool) -> Flight[V] | Passenger[V] | Entry[V]:
         key, now = flight.key, self._clock()
-        running = self._running_locked(key)
+        running = self._flights.get(key)
+        if running is not None and (running.ended or running.stranded):
+            del self._flights[key]
+            running = None
         entry = self.entries.get(key)
         if entry is not None and entry.serves(self.trusted_at, now):
             entry.hits += 1
@@ -124,16 +127,20 @@ class Ledger(Generic[V]):
         return flight
 
     def _fill_locked(self, flight: Flight[V], landing: Landing[V], fresh: Fresh[V], size: float, keep: bool) -> None:
-        landing.flushed = self._flushed_meanwhile_locked(flight, fresh.tags) if fresh.tags else 0
+        if fresh.tags:
+            landing.flushed = self._flushed_meanwhile_locked(flight, fresh.tags)
         # Out of the table first: after whatever a policy raises, its waiters get the value.
         may = self._end_locked(flight) and flight.key not in self._writes and not landing.flushed
         landing.stored = keep and may and self._put_locked(flight.key, fresh, flight.began, size)
-        self.refused += keep and not landing.stored
-        self._tidy_locked()
+        if keep and not landing.stored:
+            self.refused += 1
+        if self._tags.flushed:
+            self._tidy_locked()
 
     def _fail_locked(self, flight: Flight[V], landing: Landing[V]) -> None:
         self._end_locked(flight)
-        self._tidy_locked()
+        if self._tags.flushed:
+            self._tidy_locked()
         if landing.failure is None or landing.abandoned:
             if flight.ahead is not None:
                 # The attempt came to nothing, as a rule because its loop has ended.  The next is waited for.
@@ -150,7 +157,8 @@ class Ledger(Generic[V]):
 
     def _end_locked(self, flight: Flight[V]) -> bool:
         """Take *flight* out of the tables; return whether it had not been revoked."""
-        self._ahead.pop(flight, None)
+        if flight in self._ahead:
+            del self._ahead[flight]
         flight.took_off = False
         if self._flights.get(flight.key) is not flight:
             return False
@@ -214,7 +222,8 @@ class Ledger(Generic[V]):
         self._flush_write_locked(write, values, now)
         for key, (fresh, size) in keep.items():
             self._put_locked(key, fresh, write.began, size)
-        self._tidy_locked()
+        if self._tags.flushed:
+            self._tidy_locked()
 
     def _flush_write_locked(self, write: Write, values: Mapping[str, tuple[Fresh[V], float]], now: float) -> None:
         for key in write.keys:
@@ -238,20 +247,14 @@ class Ledger(Generic[V]):
         if self._tags.full:
             self._revoke_all_locked()
         held = self.contents.flush_each(self._tags.flush(tag), now)
-        self._tidy_locked()
+        if self._tags.flushed:
+            self._tidy_locked()
         return held
 
     def _revoke_all_locked(self) -> None:
         self._flights.clear()
         self._writes.revoke_all()
         self._tags.forget()
-
-    def _running_locked(self, key: str) -> Flight[V] | None:
-        running = self._flights.get(key)
-        if running is not None and (running.ended or running.stranded):
-            del self._flights[key]
-            return None
-        return running
 
     def _has_room_ahead_locked(self) -> bool:
         if len(self._ahead) >= AHEAD_MAX:
@@ -276,7 +279,7 @@ class Ledger(Generic[V]):
         return old if now < old.expires + self.contents.grace else None
 
     def _tidy_locked(self) -> None:
-        if self._tags.flushed and not self._flights and not self._writes:
+        if not self._flights and not self._writes:
             self._tags.forget()
 
     def _may_keep_locked(self, write: Write, key: str, fresh: Fresh[V]) -> bool:

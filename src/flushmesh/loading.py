@@ -89,17 +89,17 @@ class Loading(Generic[V]):
     def run(self, key: str, load: Load[V]) -> V:
         """Return the value of *key*, loading it unless another caller does."""
         while True:
-            flight: Flight[V] = Flight(key, blocking=True, queued=self._gate is not None)
+            flight: Flight[V] = Flight(key, True, self._gate is not None)
             try:
                 found = self._store.take_off(flight)
-                if isinstance(found, Entry):
-                    return found.value
                 if isinstance(found, Flight):
                     old = flight.ahead
                     if old is None:
                         return self._fly(flight, load)
                     start_thread(partial(self._fly_ahead, flight, load))
                     return old.value
+                if isinstance(found, Entry):
+                    return found.value
             except BaseException:
                 self._abandon(flight)
                 raise
@@ -137,7 +137,7 @@ class Loading(Generic[V]):
             # The error refers to this frame.
             del landing
             raise
-        self._store.end(flight, fresh, size, keep=keep)
+        self._store.end(flight, fresh, size, keep)
         return fresh.value
 
     def _failed(self, flight: Flight[V], error: BaseException, handled: BaseException | None) -> Landing[V]:
@@ -158,7 +158,7 @@ class Loading(Generic[V]):
     async def arun(self, key: str, load: Load[V]) -> V:
         """Return the value of *key*, awaiting the loader unless another caller does."""
         while True:
-            flight: Flight[V] = Flight(key, queued=self._gate is not None)
+            flight: Flight[V] = Flight(key, False, self._gate is not None)
             old = task = None
             try:
                 found = self._store.take_off(flight)
@@ -221,4 +221,4 @@ class Loading(Generic[V]):
                 self._hooks.refresh_failed(flight.key, error)
             # Not by way of a name: the error refers to this frame.
             return self._failed(flight, error, None)
-        return self._store.end(flight, fresh, size, keep=keep)
+        return self._store.end(flight, fresh, size, keep)

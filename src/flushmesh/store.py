@@ -167,8 +167,8 @@ class Store(Ledger[V], Generic[V]):
         flight: Flight[V],
         fresh: Fresh[V] | None = None,
         size: float = 1,
-        *,
         keep: bool = True,
+        *,
         failure: Failure | None = None,
     ) -> Landing[V]:
         """
@@ -179,11 +179,16 @@ class Store(Ledger[V], Generic[V]):
         grace.  After anything else (the task was cancelled, the thread interrupted) the waiters
         load for themselves.
         """
-        failed = failure is not None and isinstance(failure.error, Exception)
-        landing: Landing[V] = Landing(failure=failure, abandoned=not failed)
+        landing: Landing[V]
         if fresh is not None:
-            # Of a load of which no more is known, no waiter that came after a flush of a tag takes the value.
-            landing = Landing(fresh.value, flushed=flight.tags_seen + 1 if fresh.tags else 0)
+            landing = Landing(fresh.value)
+            if fresh.tags:
+                # Unless more comes to be known, no waiter that came after a flush of a tag takes the value.
+                landing.flushed = flight.tags_seen + 1
+        else:
+            landing = Landing()
+            landing.failure = failure
+            landing.abandoned = failure is None or not isinstance(failure.error, Exception)
         try:
             if fresh is not None:
                 self._guard.run(self._fill_locked, flight, landing, fresh, size, keep)

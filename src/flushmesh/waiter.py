@@ -18,6 +18,9 @@ from typing import Final
 # How long, in seconds, a waiter may fail to notice that nobody will wake it.
 CHECK_INTERVAL: Final = 0.25
 
+# Returns None where no loop runs; get_running_loop raises there, which costs ten times as much.
+running_loop: Final[Callable[[], asyncio.AbstractEventLoop | None]] = asyncio._get_running_loop  # noqa: SLF001
+
 
 class Waiter:
     """Waits, as a thread or as a task, until `over` is true; `wake` makes it look again."""
@@ -54,11 +57,6 @@ class Waiter:
             if self.over():
                 return
             await asyncio.wait((future,), timeout=CHECK_INTERVAL)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, if one does."""
-    return asyncio._get_running_loop()  # noqa: SLF001 - get_running_loop raises, which costs ten times as much
 
 
 def _release(lock: Lock) -> None:
