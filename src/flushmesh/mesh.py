@@ -13,10 +13,10 @@ import dataclasses
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from threading import Event, Lock
+from threading import Event, Lock, get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import cachetools
@@ -24,7 +24,7 @@ import cachetools
 from flushmesh.address import is_wildcard, split
 from flushmesh.cache import Cache
 from flushmesh.clock import clock
-from flushmesh.errors import Isolated, MeshClosed
+from flushmesh.errors import FlushmeshError, Isolated, MeshClosed
 from flushmesh.finding import discoveries
 from flushmesh.hooks import CacheHooks, OnEvicted, OnFlushed, OnLoadError
 from flushmesh.keys import check_name
@@ -116,6 +116,7 @@ class Mesh:
         self._watch: RosterWatch | None = None
         self._caches: dict[str, Cache[Any]] = {}
         self._disabled = int(truth("FLUSHMESH_DISABLED", os.environ))
+        self._disabling: list[int] = []  # The threads inside `disabled()`, once for each block.
         self._staleness_min = self.options.staleness
         self._life = Life(mesh, self._launch, self._ended, self._forked)
         self._begin()
@@ -201,10 +202,13 @@ class Mesh:
         Flushes still go out and are applied.  FLUSHMESH_DISABLED=1 in the environment does
         the same for good.
         """
+        inside = get_ident()
         self._disable(by=1)
         try:
+            self._disabling.append(inside)
             yield
         finally:
+            self._disabling.remove(inside)
             self._disable(by=-1)
 
     def _disable(self, *, by: int) -> None:
@@ -240,6 +244,11 @@ class Mesh:
         What was flushed before is sent first.  A second call waits for the first, at most as
         long.  In a hook it returns at once, and all this happens after the hook.
         """
+        if self._life.driver is not None:
+            # Another thread may be closing it, too.
+            with suppress(FlushmeshError):
+                for cache in list(self._caches.values()):
+                    cache.end_writes()
         self._life.close()
 
     def _ended(self) -> None:
@@ -253,6 +262,10 @@ class Mesh:
         if self._node is not None:
             self._deliveries.freeze(partial(delivery_of, self._node, clock()))
         self._begin()
+        # Threads that were inside `disabled()` are not here to leave it.
+        ours = [thread for thread in self._disabling if thread == get_ident()]
+        self._disable(by=len(ours) - len(self._disabling))
+        self._disabling = ours
         for cache in self._caches.values():
             cache.reset()
 
