@@ -97,6 +97,8 @@ class Ledger(Generic[V]):
         self.loads += 1
 
     def _take_off_locked(self, flight: Flight[V], ahead: bool) -> Flight[V] | Passenger[V] | Entry[V]:
+        if flight.took_off:
+            return flight
         key, now = flight.key, self._clock()
         running = self._flights.get(key)
         if running is not None and (running.ended or running.stranded):
@@ -199,14 +201,6 @@ class Ledger(Generic[V]):
         if taken is not None or always:
             self._flush_locked(key, None, now)
         return taken
-
-    def _take_any_locked(self) -> tuple[str, Entry[V]] | None:
-        now = self._clock()
-        for key, entry in self.entries.items():
-            if entry.serves(self.trusted_at, now):
-                self._flush_locked(key, None, now)
-                return key, entry
-        return None
 
     def _begin_write_locked(self, write: Write) -> None:
         if write.ended:

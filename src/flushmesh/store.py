@@ -151,6 +151,7 @@ class Store(Ledger[V], Generic[V]):
 
     def _take_off_alone(self, flight: Flight[V]) -> Flight[V] | Entry[V]:
         """As `take_off`, in the middle of another action of this thread: the load is no one else's, and not stored."""
+        flight.took_off = True  # So that it does not take off once more when the outer action ends.
         trusted_at = self.trusted_at
         entry = self.entries.get(flight.key)
         flight.began = self._clock()
@@ -158,7 +159,6 @@ class Store(Ledger[V], Generic[V]):
             entry.hits += 1
             return entry
         flight.tags_seen = self._tags.count
-        flight.took_off = True
         self._guard.run(self._took_off_locked)
         return flight
 
@@ -248,8 +248,11 @@ class Store(Ledger[V], Generic[V]):
 
     def take_any(self) -> tuple[str, Entry[V]] | None:
         """Return a key with its entry that may be served, and forget it; None if there is none."""
-        taken = self._guard.run(self._take_any_locked)
-        return None if taken is LATER else taken
+        for key in self.entries.copy():
+            entry = self.take(key, always=False)
+            if entry is not None:
+                return key, entry
+        return None
 
     def distrust(self, since: float) -> None:
         """

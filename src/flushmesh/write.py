@@ -8,6 +8,9 @@ from typing import Any
 
 from flushmesh.fresh import Fresh
 
+# Each a key or a tag, and the version of a key.
+Untold = list[tuple[str | None, str | None, int | None]]
+
 
 class Write:
     """
@@ -17,7 +20,7 @@ class Write:
     wanted to keep may be old.  `kept` are the values it wants to keep, each with its size.
     """
 
-    __slots__ = ("_unclaimed", "began", "ended", "kept", "keys", "revoked", "tags", "tags_seen")
+    __slots__ = ("_unclaimed", "began", "ended", "kept", "keys", "revoked", "tags", "tags_seen", "untold")
 
     def __init__(self, keys: Iterable[str], tags: Iterable[str] = ()) -> None:
         self.keys = tuple(dict.fromkeys(keys))
@@ -27,6 +30,8 @@ class Write:
         self.tags_seen = 0
         self.revoked: set[str] = set()
         self.kept: dict[str, tuple[Fresh[Any], int]] = {}
+        # What is still to be broadcast; None before the end.
+        self.untold: Untold | None = None
         self._unclaimed = [True]
 
     def claim(self) -> bool:

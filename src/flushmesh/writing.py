@@ -11,7 +11,7 @@ from flushmesh.fresh import Fresh
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Receipt
 from flushmesh.store import Store
-from flushmesh.write import Write
+from flushmesh.write import Untold, Write
 
 V = TypeVar("V")
 
@@ -92,17 +92,20 @@ class Writing(Generic[V]):
         # Which one of several that overlap does not matter: they name the same keys, and keep nothing.
         opened = next(opened for opened in reversed(self._open) if opened[0].claim())
         write, ending = opened
-        self.receipt = _end(self._store, self._broadcast, write, write.kept if kind is None else {})
-        ending.detach()
-        self._open.remove(opened)
+        try:
+            self.receipt = _end(self._store, self._broadcast, write, write.kept if kind is None else {})
+        finally:
+            if write.untold == []:
+                ending.detach()
+                self._open.remove(opened)
 
 
 def _end(
     store: Store[Any], broadcast: BroadcastOne, write: Write, kept: Mapping[str, tuple[Fresh[Any], float]]
 ) -> Receipt:
-    untold: list[tuple[str | None, str | None, int | None]]
-    untold = [(key, None, kept[key][0].version if key in kept else None) for key in write.keys]
+    untold: Untold = [(key, None, kept[key][0].version if key in kept else None) for key in write.keys]
     untold += [(None, tag, None) for tag in write.tags]
+    write.untold = untold
     try:
         store.end_write(write, kept)
     finally:
@@ -114,7 +117,7 @@ def _end(
     return cast(Receipt, receipt)
 
 
-def _tell(broadcast: BroadcastOne, untold: list[tuple[str | None, str | None, int | None]]) -> Receipt | None:
+def _tell(broadcast: BroadcastOne, untold: Untold) -> Receipt | None:
     """Broadcast what is left of *untold*; return the last receipt, which is for all: a peer applies in order."""
     receipt = None
     while untold:
