@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, final, overload
 
 from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached, flushes
 from flushmesh.copies import Copies
 from flushmesh.entry import MISS
+from flushmesh.errors import FlushmeshError
 from flushmesh.fresh import Fresh, check_tags, check_version
 from flushmesh.hooks import CacheHooks, Flushed
 from flushmesh.keys import Key, check_key
@@ -293,11 +295,13 @@ class Cache(LocalMapping[V]):
 
     def end_writes(self) -> None:
         """Broadcast the flush of every write in progress, before the mesh leaves: some may never reach their end."""
-        for write in self._store.open_writes():
-            for key in write.keys:
-                self._mesh.broadcast(self.name, key)
-            for tag in write.tags:
-                self._mesh.broadcast(self.name, None, tag)
+        # Another thread may be closing the mesh, too.
+        with suppress(FlushmeshError):
+            for write in self._store.open_writes():
+                for key in write.keys:
+                    self._mesh.broadcast(self.name, key)
+                for tag in write.tags:
+                    self._mesh.broadcast(self.name, None, tag)
 
     def close(self) -> None:
         """Empty this cache for good, and tell nobody."""

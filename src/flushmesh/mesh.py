@@ -13,7 +13,7 @@ import dataclasses
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from threading import Event, Lock, get_ident
@@ -24,7 +24,7 @@ import cachetools
 from flushmesh.address import is_wildcard, split
 from flushmesh.cache import Cache
 from flushmesh.clock import clock
-from flushmesh.errors import FlushmeshError, Isolated, MeshClosed
+from flushmesh.errors import Isolated, MeshClosed
 from flushmesh.finding import discoveries
 from flushmesh.hooks import CacheHooks, OnEvicted, OnFlushed, OnLoadError
 from flushmesh.keys import check_name
@@ -245,10 +245,8 @@ class Mesh:
         long.  In a hook it returns at once, and all this happens after the hook.
         """
         if self._life.driver is not None:
-            # Another thread may be closing it, too.
-            with suppress(FlushmeshError):
-                for cache in list(self._caches.values()):
-                    cache.end_writes()
+            for cache in list(self._caches.values()):
+                cache.end_writes()
         self._life.close()
 
     def _ended(self) -> None:
