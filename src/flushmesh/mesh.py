@@ -202,13 +202,12 @@ class Mesh:
         Flushes still go out and are applied.  FLUSHMESH_DISABLED=1 in the environment does
         the same for good.
         """
-        inside = get_ident()
         self._disable(by=1)
+        self._disabling.append(get_ident())
         try:
-            self._disabling.append(inside)
             yield
         finally:
-            self._disabling.remove(inside)
+            self._disabling.remove(get_ident())
             self._disable(by=-1)
 
     def _disable(self, *, by: int) -> None:
