@@ -254,6 +254,7 @@ class Cache(LocalMapping[V]):
             flushes_applied=self._flushes_applied,
             evictions=contents.evictions,
             expiries=contents.expiries,
+            demands_lost=store.demands_lost,
             maxsize=self.options.maxsize,
             currsize=contents.currsize,
         )

@@ -300,6 +300,11 @@ class Store(Ledger[V], Generic[V]):
         found = self._guard.run(self._put_if_absent_locked, key, fresh, size)
         return None if found is LATER else found
 
+    @property
+    def demands_lost(self) -> int:
+        """How many demands of versions had to be forgotten too early."""
+        return self._versions.lost
+
     def open_writes(self) -> list[Write]:
         """Return the writes in progress."""
         return self._writes.open()

@@ -192,11 +192,11 @@ VERSIONS = (
     ),
     mutant(
         "a demand that is lost blinds nobody",
-        (f"{DEMANDS}.demand", "self._blind_until = max(self._blind_until, lost.at + LAG_MAX)", "pass"),
+        (f"{DEMANDS}._lose", "self._lost_until[mark] = max(self._lost_until[mark], ceil(until))", "pass"),
     ),
     mutant(
         "a demand that was lost may come back lower",
-        (f"{DEMANDS}.demand", "Demand(version, now, self._blind_until)", "Demand(version, now, -inf)"),
+        (f"{DEMANDS}.demand", "Demand(version, now, self._unsure_until(key))", "Demand(version, now, -inf)"),
         seen_by=f"{RULES}::test_a_late_flush_of_an_older_version_does_not_undo_a_demand_that_was_lost",
         because="it shows seldom: a flush has to be late by as much as it takes to lose a demand",
     ),
