@@ -186,10 +186,9 @@ class Ledger(Generic[V]):
         self.contents.clear()
         self._revoke_all_locked()
 
-    def _distrust_locked(self, since: float) -> None:
-        for entry in self.contents.entries.values():
+    def _run_out_locked(self, entries: list[Entry[V]], since: float) -> None:
+        for entry in entries:
             entry.run_out(max(entry.loaded_at, since) + entry.bound)
-        self._revoke_all_locked()
 
     def _disable_locked(self, by: int) -> None:
         self._disabled += by

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import inf
 from random import random
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import cachetools
 
@@ -31,6 +31,9 @@ from flushmesh.status import EntryInfo
 from flushmesh.write import Write
 
 V = TypeVar("V")
+
+# A millisecond's worth.
+RUN_OUT_AT_ONCE: Final = 2_000
 
 
 class Store(Ledger[V], Generic[V]):
@@ -265,7 +268,12 @@ class Store(Ledger[V], Generic[V]):
         if self._max_staleness == inf:
             self.flush_all()
         else:
-            self._guard.run(self._distrust_locked, since)
+            # First the loads, so that whatever comes in from now on is newer; then some entries at a time,
+            # so that no other thread waits for all of them.
+            self._guard.run(self._revoke_all_locked)
+            entries = list(self.contents.entries.copy().values())
+            for begin in range(0, len(entries), RUN_OUT_AT_ONCE):
+                self._guard.run(self._run_out_locked, entries[begin : begin + RUN_OUT_AT_ONCE], since)
 
     def close(self) -> None:
         """Forget everything for good: nothing is stored any more."""

@@ -212,7 +212,7 @@ COMING_AND_GOING = (
     ),
     mutant(
         "distrust spares the loads that are running",
-        ("flushmesh.ledger:Ledger._distrust_locked", "self._revoke_all_locked()", "pass"),
+        (f"{STORE}.distrust", "self._guard.run(self._revoke_all_locked)", "pass"),
         seen_by=f"{RULES}::test_distrust_revokes_the_loads_that_are_running",
         because="it shows seldom: a load has to span both a lost flush and the moment its origin is given up",
     ),

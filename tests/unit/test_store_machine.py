@@ -122,7 +122,7 @@ class StoreMachine(RuleBasedStateMachine):
             if held is not None:
                 held.due = held.expires
             model.loads_begun += 1
-            model.loads.append(Load(key, got, model.stamp(), model.now, revoked=running is not None))
+            model.loads.append(Load(key, got, model.stamp(), model.now, revoked=running is not None, ahead=held))
 
     @rule(key=SOME_KEY, value=VALUES, fraction=FRACTIONS)
     def load(self, key, value, fraction):
@@ -175,6 +175,9 @@ class StoreMachine(RuleBasedStateMachine):
 
         landing = self.store.end(load.flight, failure=Failure(error))
 
+        if interrupted and load.ahead is not None:
+            # The attempt came to nothing: the next caller makes another.
+            load.ahead.due = -inf
         model.load_errors += not interrupted
         for each in (landing, *(passenger.landing for passenger, _ in load.waiting)):
             assert each.abandoned is interrupted
