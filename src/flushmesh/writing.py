@@ -95,7 +95,7 @@ class Writing(Generic[V]):
         try:
             self.receipt = _end(self._store, self._broadcast, write, write.kept if kind is None else {})
         finally:
-            if write.untold == []:
+            if write.ended and write.untold == []:
                 ending.detach()
                 self._open.remove(opened)
 
@@ -110,6 +110,8 @@ def _end(
         store.end_write(write, kept)
     finally:
         try:
+            if not write.ended:
+                store.end_write(write)
             receipt = _tell(broadcast, untold)
         finally:
             # What an interruption has left; nothing as a rule.
