@@ -10,11 +10,10 @@ whatever is wrong with it reaches the callers as the loader's error.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from sys import exception
 from typing import Any, Generic, TypeVar, cast
 
 from flushmesh.ahead import start_task, start_thread
@@ -30,21 +29,23 @@ from flushmesh.store import Store
 V = TypeVar("V")
 
 
-@dataclass(slots=True)
 class Load(Generic[V]):
     """What a call says of its value: how to get it, and how to keep it."""
 
-    loader: Callable[[], Any]
-    ttl: float | timedelta | None = None
-    tags: Iterable[str] = ()
-    cache_if: Callable[[V], bool] | None = None
+    __slots__ = ("cache_if", "loader", "tags", "ttl")
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        loader: Callable[[], Any],
+        ttl: float | timedelta | None = None,
+        tags: Iterable[str] = (),
+        cache_if: Callable[[V], bool] | None = None,
+    ) -> None:
         # What the call says wrong is found before the loader runs, and is not the loader's error.
-        if self.ttl is not None:
-            self.ttl = seconds("ttl", self.ttl)
-        if self.tags:
-            self.tags = check_tags(self.tags)
+        self.loader = loader
+        self.ttl = None if ttl is None else seconds("ttl", ttl)
+        self.tags = check_tags(tags) if tags else ()
+        self.cache_if = cache_if
 
     def settle(self, result: V | Fresh[V]) -> tuple[Fresh[V], bool]:
         """Return *result* with its ttl and tags, and whether it is to be kept."""
@@ -118,7 +119,7 @@ class Loading(Generic[V]):
             self._abandon(flight)
 
     def _fly(self, flight: Flight[V], load: Load[V]) -> V:
-        gate, handled = self._gate, sys.exception()
+        gate, handled = self._gate, exception()
         try:
             try:
                 if gate is not None and gate.enter(flight):
