@@ -15,7 +15,7 @@ from tests.interrupts.world import World
 from tests.unit.caches import InThread
 
 # The usual run takes some of the turns; `make interrupts` all of them.
-TURNS = range(0, 14, 5 if int(os.environ.get("FLUSHMESH_STRIDE", "7")) > 1 else 1)
+TURNS = range(0, 14, 5 if int(os.environ.get("FLUSHMESH_STRIDE", "13")) > 1 else 1)
 OPTIONS = {"plain": {}, "gate": {"max_loads": 1}, "ahead": {"refresh_ahead": 1e-9, "max_loads": 1}}
 
 

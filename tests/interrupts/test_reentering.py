@@ -12,7 +12,7 @@ from tests.interrupts.steps import Walk, count
 from tests.interrupts.world import KEYS, OPERATIONS, World
 from tests.unit.caches import InThread
 
-STRIDE = int(os.environ.get("FLUSHMESH_STRIDE", "7"))
+STRIDE = int(os.environ.get("FLUSHMESH_STRIDE", "13"))
 
 
 INNER = {
