@@ -14,9 +14,17 @@ node does wrong is never raised here: its stream is dropped, and that is logged.
 
 from __future__ import annotations
 
+import copyreg
+from collections.abc import Callable
+from typing import Any
+
 
 class FlushmeshError(Exception):
-    """The base of everything flushmesh raises on its own."""
+    """The base of everything flushmesh raises on its own; each of them can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        # `args` hold the finished message.  `__init__`, which builds it from something else, must not run again.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class RosterError(FlushmeshError, ValueError):
