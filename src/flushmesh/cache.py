@@ -16,17 +16,19 @@ from collections.abc import Awaitable, Callable, ItemsView, Iterable, Iterator, 
 from datetime import timedelta
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, final, overload
 
-from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached, flushes
+from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached
 from flushmesh.copies import Copies
 from flushmesh.entry import MISS
+from flushmesh.flushing import flushes
 from flushmesh.fresh import Fresh, check_tags, check_version
 from flushmesh.hooks import CacheHooks, Flushed
-from flushmesh.keys import Key, check_key
+from flushmesh.keys import Key, check_key, check_name, plain_key
 from flushmesh.loading import Load, Loading
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Receipt
 from flushmesh.status import CacheInfo, EntryInfo
 from flushmesh.store import Store
+from flushmesh.unique import Unique
 from flushmesh.writing import Writing
 
 V = TypeVar("V")
@@ -51,7 +53,7 @@ class Broadcast(Protocol):
 
 
 @final
-class Cache(MutableMapping[str, V], Generic[V]):
+class Cache(Unique, MutableMapping[str, V], Generic[V]):
     """
     One named cache, coherent with the caches of that name on every other node.
 
@@ -71,7 +73,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         clock: Callable[[], float],
         max_staleness: float,
     ) -> None:
-        self.name = name
+        self.name = check_name(name, "cache")
         self.options = options
         self.hooks = hooks
         self._mesh = mesh
@@ -132,7 +134,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
-        return self._loading.run(key, Load(loader, ttl, tags, cache_if))
+        return self._loading.run(plain_key(key), Load(loader, ttl, tags, cache_if))
 
     async def aget_or_load(
         self,
@@ -153,7 +155,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
-        return await self._loading.arun(key, Load(loader, ttl, tags, cache_if))
+        return await self._loading.arun(plain_key(key), Load(loader, ttl, tags, cache_if))
 
     @overload
     def cached(self, function: Callable[P, R], /) -> CachedFunction[P, R]: ...
@@ -211,7 +213,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         entries of that version or a newer one stay, and values that are older are not stored,
         however late a lagging replica returns them.
         """
-        self._check(key)
+        key = self._check(key)
         if version is not None:
             check_version(version)
         self._store.flush(key, version)
@@ -219,7 +221,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def flush_tag(self, tag: str) -> Receipt:
         """Forget every key with *tag* here and on every node, also what is being loaded; return at once."""
-        check_key(tag, "tag")
+        tag = check_key(tag, "tag")
         self._mesh.ensure_started()
         self._store.flush_tag(tag)
         return self._mesh.broadcast(self.name, None, tag)
@@ -232,8 +234,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def forget(self, key: str) -> None:
         """Forget *key* on this node alone, also what is being loaded for it now; no peer is told."""
-        self._check(key)
-        self._store.flush(key)
+        self._store.flush(self._check(key))
 
     def writing(self, *keys: str, tags: Iterable[str] = ()) -> Writing[V]:
         """
@@ -242,8 +243,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         Inside, this node neither serves nor stores them; on the way out they are flushed
         everywhere, also when the body raises.
         """
-        for key in keys:
-            self._check(key)
+        keys = tuple(map(self._check, keys))
         checked = check_tags(tags)
         if not keys and not checked:
             raise TypeError("writing: name at least one key or tag that is being written")
@@ -266,7 +266,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def __delitem__(self, key: str) -> None:
         """Flush *key* everywhere, and raise KeyError if it was not held here."""
-        self._check(key)
+        key = self._check(key)
         held = self._store.flush(key)
         self._mesh.broadcast(self.name, key)
         if not held:
@@ -393,7 +393,8 @@ class Cache(MutableMapping[str, V], Generic[V]):
         """Empty this cache for good, and tell nobody."""
         self._store.close()
 
-    def _check(self, key: object) -> None:
-        """Check what a hit need not: that *key* can be a key, and that the mesh is open."""
-        check_key(key)
+    def _check(self, key: object) -> str:
+        """Check what a hit need not: that *key* can be a key, and that the mesh is open; return the key."""
+        checked = check_key(key)
         self._mesh.ensure_started()
+        return checked

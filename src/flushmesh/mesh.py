@@ -49,6 +49,7 @@ from flushmesh.report import delivery_of, report
 from flushmesh.rosterfile import truth
 from flushmesh.rosterwatch import RosterWatch
 from flushmesh.status import MeshStatus, not_started
+from flushmesh.unique import Unique
 
 if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
@@ -58,7 +59,7 @@ ROSTER_DEFAULT: Final = "flushmesh.toml"
 _ID_BYTES: Final = 16
 
 
-class Mesh:
+class Mesh(Unique):
     """
     This process's part in a mesh of local caches.
 

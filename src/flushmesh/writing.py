@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 from flushmesh.fresh import Fresh
+from flushmesh.keys import plain_key
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Receipt
 from flushmesh.store import Store
@@ -61,7 +62,7 @@ class Writing(Generic[V]):
             if len(self._write.keys) != 1:
                 raise TypeError(f"set: say of which key it is the value; the write has {len(self._write.keys)}")
             key = self._write.keys[0]
-        elif key not in self._write.keys:
+        elif (key := plain_key(key)) not in self._write.keys:
             raise ValueError(f'set: "{key}" is not being written here; name it in writing(...)')
         fresh = value if isinstance(value, Fresh) else Fresh(value)
         size = self._options.size_of(fresh.value)
