@@ -34,6 +34,10 @@ demo: .venv/demo  ## three instances of the settings dashboard, http://127.0.0.1
 test: .venv/dev  ## every test
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: suites
+suites: .venv/dev  ## the test suites of others against our code; needs PyPI
+	$(BIN)/python -m pytest tests/suites $(ARGS)
+
 .PHONY: sim
 sim: .venv/dev  ## the simulator: SEED=81234 replays one, SEEDS=10000 runs many
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300))
