@@ -185,10 +185,9 @@ class Cache(Unique, MutableMapping[str, V], Generic[V]):
 
         *key* is a template over its parameters, as in `key="user:{user_id}"`, or a callable
         that takes its arguments and returns the key.  Arguments of the same text give the same
-        key: 42 and "42" are one user.  Without *key*, and then without parentheses too, all
-        arguments count and must be of plain types.  *tags* are made as the key is; *ttl* and
-        *cache_if* are as in `get_or_load`.  Raises TypeError when decorating if a template
-        names what is no parameter.
+        key (42 and "42" are one user), and text has to identify them.  Without *key*, and then
+        without parentheses too, all arguments count and must be of plain types.  *tags* are made
+        as the key is; *ttl* and *cache_if* are as in `get_or_load`.  TypeErrors say what is wrong.
         """
         decorate = functools.partial(cached, self, self._loading, Keeping(key, ttl, tags, cache_if))
         return decorate if function is None else decorate(function)
@@ -197,8 +196,9 @@ class Cache(Unique, MutableMapping[str, V], Generic[V]):
         """
         Decorate a function, `def` or `async def`, to flush *keys* and *tags* each time it has returned.
 
-        Both are as in `cached`.  When the function raises, nothing is flushed; where a failed
-        write may have been done all the same, use `writing`.
+        Both are as in `cached`, made before it runs and again afterwards, and flushed as they were
+        and as they are.  When it raises, nothing is flushed; where a failed write may have been
+        done all the same, use `writing`.
         """
         return functools.partial(flushes, self, keys, tags if isinstance(tags, str) else tuple(tags))
 
@@ -394,7 +394,7 @@ class Cache(Unique, MutableMapping[str, V], Generic[V]):
         self._store.close()
 
     def _check(self, key: object) -> str:
-        """Check what a hit need not: that *key* can be a key, and that the mesh is open; return the key."""
+        """Return *key*, after what a hit need not check: that it can be a key, and that the mesh is open."""
         checked = check_key(key)
         self._mesh.ensure_started()
         return checked
