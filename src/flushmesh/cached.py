@@ -18,7 +18,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, 
 from flushmesh.duration import seconds
 from flushmesh.entry import MISS
 from flushmesh.functions import Called, called, check_function, is_async, wraps
-from flushmesh.keys import KEY_BYTES_MAX, Key, Spelling, key_maker, listed, plain_key, spelling
+from flushmesh.keys import KEY_BYTES_MAX, Key, Spelling, key_maker, listed, spelling
 from flushmesh.loading import Load
 from flushmesh.receipt import Receipt
 from flushmesh.status import CacheInfo
@@ -135,10 +135,10 @@ def cached(cache: Caching, loads: Loads, keeping: Keeping, function: Callable[P,
     key_of = _with_self(reached, cache_key)
 
     def run(key: str, /, *args: Any, **kwargs: Any) -> Any:
-        return loads.run(plain_key(key), load(*args, **kwargs))
+        return loads.run(key, load(*args, **kwargs))
 
     async def arun(key: str, /, *args: Any, **kwargs: Any) -> Any:
-        return await loads.arun(plain_key(key), load(*args, **kwargs))
+        return await loads.arun(key, load(*args, **kwargs))
 
     def flush(*args: P.args, **kwargs: P.kwargs) -> Receipt:
         return cache.flush(key_of(*args, **kwargs))

@@ -27,10 +27,15 @@ def flushes(cache: Caching, keys: Sequence[Key], tags: Iterable[Key], function: 
     made = [Made(cache.flush, "key", key_maker(key, function)) for key in keys]
     made += [Made(cache.flush_tag, "tag", key_maker(tag, function, "tag")) for tag in tags]
 
-    async def finish(result: Awaitable[Any], flushing: Flushing) -> Any:
-        value = await result
+    def ended(result: Any, flushing: Flushing) -> Any:
+        if is_awaitable(result):
+            return finish(result, flushing)
+        refuse_later(result)
         flushing.end()
-        return value
+        return result
+
+    async def finish(result: Awaitable[Any], flushing: Flushing) -> Any:
+        return ended(await result, flushing)
 
     async def awrapper(*args: Any, **kwargs: Any) -> Any:
         flushing = Flushing(made, args, kwargs)
@@ -38,12 +43,7 @@ def flushes(cache: Caching, keys: Sequence[Key], tags: Iterable[Key], function: 
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         flushing = Flushing(made, args, kwargs)
-        result = guarded(*args, **kwargs)(*args, **kwargs)
-        if is_awaitable(result):
-            return finish(result, flushing)
-        refuse_later(result)
-        flushing.end()
-        return result
+        return ended(guarded(*args, **kwargs)(*args, **kwargs), flushing)
 
     return cast(F, wraps(function, awrapper if is_async(function) else wrapper))
 

@@ -118,7 +118,7 @@ def key_maker(key: Key | None, function: Callable[..., object], what: str = "key
     fit the function.
     """
     if callable(key):
-        return key
+        return lambda *args, **kwargs: plain_key(key(*args, **kwargs))
     spelled = spelling(key, function, what)
     make = spelled.compile("def key", f"return _flushmesh_make({', '.join(spelled.values)})")
     make.__qualname__ = getattr(function, "__qualname__", "key")  # Named where arguments do not fit.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 from types import FunctionType
 from typing import Any, Final
@@ -38,8 +38,11 @@ def text_of(value: object) -> str:
     # Not isinstance: a proxy claims to be of the class of what it stands for.
     if issubclass(type(value), str):
         return str.__str__(value)
-    text = _builtin(value)
-    return _own(value) if text is None else text
+    try:
+        text = _builtin(value)
+        return _own(value) if text is None else text
+    except RecursionError:
+        raise NoTextError(value, "whose text has no end") from None
 
 
 def plain_text(value: object) -> str:
@@ -93,9 +96,9 @@ def _own(value: object) -> str:
     """Return the text that the class of *value* gives it; raise NoTextError if it is not to be trusted."""
     kind: Any = type(value)
     described = kind.__str__ is object.__str__
-    if described and dataclasses.is_dataclass(kind):
+    if described and (fields := _fields(kind)):
         # Its `repr` leaves out the fields with repr=False.
-        return _fields(value, (field.name for field in dataclasses.fields(kind)))
+        return f"{kind.__qualname__}({', '.join(f'{name}={_inside(getattr(value, name))}' for name in fields)})"
     if not issubclass(kind, Enum) and any("__len__" in vars(base) for base in kind.__mro__):
         raise NoTextError(value, "a collection, whose text may be cut, or in another order elsewhere")
     if described and not isinstance(kind.__repr__, FunctionType):
@@ -104,10 +107,13 @@ def _own(value: object) -> str:
     text = str.__str__(str(value))
     if _ADDRESS.search(text) or f"{id(value):x}" in text.lower() or str(id(value)) in text:
         raise NoTextError(value, "whose text holds an address")
-    if described and ("..." in text or "\N{HORIZONTAL ELLIPSIS}" in text):
-        raise NoTextError(value, "whose text is cut")
+    if "***" in text or (described and ("..." in text or "\N{HORIZONTAL ELLIPSIS}" in text)):
+        raise NoTextError(value, "whose text is cut or masked")
     return text
 
 
-def _fields(value: object, names: Iterable[str]) -> str:
-    return f"{type(value).__qualname__}({', '.join(f'{name}={_inside(getattr(value, name))}' for name in names)})"
+def _fields(kind: type) -> list[str]:
+    """Return the names of the fields of a dataclass, or of a class of attrs; none for any other class."""
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return [field.name for field in getattr(kind, "__attrs_attrs__", ())]

@@ -138,6 +138,25 @@ def test_a_hidden_async_function_is_awaited_before_the_flush(cache, mesh):
     asyncio.run(main())
 
 
+def test_what_is_awaited_twice_is_flushed_after_the_second_time(cache, mesh):
+    """An `async def` may return what is still to be awaited."""
+
+    async def write():
+        await asyncio.sleep(0)
+        assert mesh.sent == []
+        return "done"
+
+    @cache.flushes("k")
+    async def begin():
+        return write()
+
+    async def main():
+        return await (await begin())
+
+    assert asyncio.run(main()) == "done"
+    assert mesh.sent == [("c", "k")]
+
+
 def test_a_hidden_async_function_that_raises_flushes_nothing(cache, mesh):
     """As one that is seen does not."""
 

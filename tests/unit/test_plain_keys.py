@@ -83,6 +83,14 @@ def test_a_write_by_a_key_that_compares_in_its_own_way_finds_the_text(mesh, way)
     assert cache.get("user:1") == "old"
 
 
+def test_a_callable_key_that_compares_in_its_own_way_finds_no_other_text(mesh):
+    """What it returns is its characters before anything is looked up."""
+    cache = cache_of(mesh)
+    load = cache.cached(key=lambda name: Folded(name))(lambda name: name)
+
+    assert [load("user:1"), load("User:1"), load("USER:1")] == ["user:1", "User:1", "USER:1"]
+
+
 def test_a_flush_of_a_peer_finds_what_was_loaded_by_such_a_key(mesh):
     """The text that travels is the text that is held."""
     cache = cache_of(mesh)

@@ -173,6 +173,13 @@ class Long(Tenant):
         return f"Long({reprlib.repr(self.name)})"
 
 
+class Masked(Tenant):
+    """Shows nothing of a secret."""
+
+    def __str__(self):
+        return "**********"
+
+
 class Counted(Tenant):
     """Shows its identity as a number."""
 
@@ -187,11 +194,38 @@ class Hexadecimal(Tenant):
         return f"<Hexadecimal {id(self):X}>"
 
 
-@pytest.mark.parametrize("value", [Long("x" * 100), Counted(), Hexadecimal()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [Long("x" * 100), Masked(), Counted(), Hexadecimal()], ids=lambda value: type(value).__name__
+)
 def test_a_text_that_looks_like_none_is_refused(value):
     """A class may write its text itself, and still cut it or show where the object lies."""
-    with pytest.raises(TypeError, match="whose text (is cut|holds an address)"):
+    with pytest.raises(TypeError, match="whose text (is cut or masked|holds an address)"):
         text_of(value)
+
+
+def test_a_container_of_itself_is_refused():
+    """Its text would have no end."""
+    items = []
+    items.append(items)
+
+    with pytest.raises(TypeError, match="is of type list, whose text has no end"):
+        text_of(items)
+
+
+def test_fields_that_a_class_of_attrs_does_not_show_count():
+    """What attrs makes is taken by its fields, like a dataclass."""
+
+    class Row:
+        __attrs_attrs__ = (types.SimpleNamespace(name="a"), types.SimpleNamespace(name="hidden"))
+
+        def __init__(self, hidden):
+            self.a, self.hidden = 1, hidden
+
+        def __repr__(self):
+            return "Row(a=1)"
+
+    assert text_of(Row("x")).endswith("Row(a=1, hidden='x')")
+    assert text_of(Row("x")) != text_of(Row("y"))
 
 
 def test_a_text_of_its_own_may_hold_dots():
