@@ -3,7 +3,7 @@ Text: what tells one argument from another in a key.
 
 The text of a value has to be the same in every process, and another one for another value.
 So a text is refused, with a TypeError in words, if it holds an address, depends on the
-order of a set, or may have been cut.
+order of a set, only describes the value, or may have been cut.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _own(value: object) -> str:
     kind: Any = type(value)
     described = kind.__str__ is object.__str__
     if described and (fields := _fields(kind)):
-        # Its `repr` leaves out the fields with repr=False.
+        # Its `repr` leaves out fields with repr=False, and shows those that make no difference.
         return f"{kind.__qualname__}({', '.join(f'{name}={_inside(getattr(value, name))}' for name in fields)})"
     if not issubclass(kind, Enum) and any("__len__" in vars(base) for base in kind.__mro__):
         raise NoTextError(value, "a collection, whose text may be cut, or in another order elsewhere")
@@ -107,13 +107,16 @@ def _own(value: object) -> str:
     text = str.__str__(str(value))
     if _ADDRESS.search(text) or f"{id(value):x}" in text.lower() or str(id(value)) in text:
         raise NoTextError(value, "whose text holds an address")
+    if described and text.startswith("<"):
+        # So begins, by convention, what describes an object and does not identify it: <Request GET '/'>.
+        raise NoTextError(value, "whose text only describes it")
     if "***" in text or (described and ("..." in text or "\N{HORIZONTAL ELLIPSIS}" in text)):
         raise NoTextError(value, "whose text is cut or masked")
     return text
 
 
 def _fields(kind: type) -> list[str]:
-    """Return the names of the fields of a dataclass, or of a class of attrs; none for any other class."""
+    """Return the names of the fields by which a dataclass, or a class of attrs, compares; none for any other class."""
     if dataclasses.is_dataclass(kind):
-        return [field.name for field in dataclasses.fields(kind)]
-    return [field.name for field in getattr(kind, "__attrs_attrs__", ())]
+        return [field.name for field in dataclasses.fields(kind) if field.compare]
+    return [field.name for field in getattr(kind, "__attrs_attrs__", ()) if field.eq]
