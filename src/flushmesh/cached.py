@@ -23,7 +23,7 @@ from flushmesh.loading import Load
 from flushmesh.receipt import Receipt
 from flushmesh.status import CacheInfo
 
-# Their values are equal only if their texts are, types apart: 1 and True are not, and 0.0 and -0.0 would be.
+# Within each of these types equal values have equal texts.  Not within float: 0.0 equals -0.0.
 REMEMBERED: Final = frozenset({str, int, bool, bytes, type(None)})
 # Whatever is passed, as it is passed.
 ANYTHING: Final = "*args, **kwargs"
@@ -41,7 +41,7 @@ class CachedFunction(Protocol[P, R]):
     A function whose results a cache keeps.
 
     `cache_key(...)` is the key of a call.  `flush(...)` flushes it on every node, and
-    `refresh(...)` loads it anew on this one.  `cache_clear()` flushes the whole cache,
+    `refresh(...)` loads it again on this one.  `cache_clear()` flushes the whole cache,
     `cache_info()` returns its counters.  `__wrapped__` is the function itself, which always
     loads.
     """
@@ -98,7 +98,7 @@ class Loads(Protocol):
     """What a decorated function needs of the loads of its cache."""
 
     def run(self, key: str, load: Load[Any]) -> Any:
-        """Return the value of *key*, loading it unless somebody else does."""
+        """Return the value of *key*, loading it unless another caller does."""
 
     async def arun(self, key: str, load: Load[Any]) -> Any:
         """As `run`, for a loader that is awaited."""

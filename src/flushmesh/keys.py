@@ -297,7 +297,8 @@ def _field_text(value: object, end: str, field: str, template: str) -> str:
         text = text_of(value)
     except NoTextError as error:
         raise TypeError(
-            f'key template "{template}": {field} {error}; name what tells it apart, as in {{{field}.id}}'
+            f'key template "{template}": {field} {error}; '
+            f"name what tells it apart, as in {{{field}.id}}, or give a key that is a callable"
         ) from None
     return _escaped(text, end) if end else text
 

@@ -1,4 +1,4 @@
-"""The turn of one process: a lock file in a folder that everybody may write to."""
+"""The turn of one process: a lock file in a folder that every user may write to."""
 
 import fcntl
 import os
