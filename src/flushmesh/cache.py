@@ -134,7 +134,7 @@ class Cache(Unique, MutableMapping[str, V], Generic[V]):
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
-        return self._loading.run(plain_key(key), Load(loader, ttl, tags, cache_if))
+        return self._loading.run(key if type(key) is str else plain_key(key), Load(loader, ttl, tags, cache_if))
 
     async def aget_or_load(
         self,
@@ -155,7 +155,7 @@ class Cache(Unique, MutableMapping[str, V], Generic[V]):
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
-        return await self._loading.arun(plain_key(key), Load(loader, ttl, tags, cache_if))
+        return await self._loading.arun(key if type(key) is str else plain_key(key), Load(loader, ttl, tags, cache_if))
 
     @overload
     def cached(self, function: Callable[P, R], /) -> CachedFunction[P, R]: ...

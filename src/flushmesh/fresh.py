@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from flushmesh.duration import seconds
 from flushmesh.keys import check_key
-from flushmesh.values import refuse_one_shot
+from flushmesh.values import KEPT, refuse_one_shot
 
 V = TypeVar("V")
 
@@ -39,7 +39,8 @@ class Fresh(Generic[V]):
         tags: Iterable[str] = (),
         version: int | None = None,
     ) -> None:
-        refuse_one_shot(value)
+        if type(value) not in KEPT:
+            refuse_one_shot(value)
         self.value = value
         self.ttl = None if ttl is None else seconds("ttl", ttl)
         self.tags = check_tags(tags) if tags else ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from abc import ABC
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from types import AsyncGeneratorType, GeneratorType
@@ -12,8 +11,10 @@ from typing import Any, Final
 
 from flushmesh.receipt import Receipt
 
-# Nearly all values are of one of these types, and the question is a part of every fill.
-_OFTEN: Final = frozenset({str, int, float, bool, bytes, type(None), list, dict, tuple})
+# Classes whose values can be kept; the question is a part of every fill.  Others join as they come.
+KEPT: Final[set[type]] = {str, int, float, bool, bytes, type(None), list, dict, tuple}
+# So many classes that are made as the application runs may be kept alive here.
+KEPT_MAX: Final = 256
 
 
 @contextlib.contextmanager
@@ -29,16 +30,9 @@ async def _anothing() -> Any:
 # What @contextmanager and @asynccontextmanager make: generators in another shape.
 CONTEXTS: Final = (type(_nothing()), type(_anothing()))
 
-
-class _Suspect(ABC):  # noqa: B024 - it is asked, and nothing derives from it
-    """What may be had once, by its class: an abstract class remembers its answers, without keeping a class alive."""
-
-    @classmethod
-    def __subclasshook__(cls, kind: type) -> bool:
-        marks = ("__await__", "__next__", "__anext__", "fetchone")
-        return issubclass(kind, CONTEXTS) or any(hasattr(kind, mark) for mark in marks)
-
-
+# What the class of any other one-shot value has.
+_MARKS: Final = ("__await__", "__next__", "__anext__", "fetchone")
+# What a function returns that has not done yet what it was called for.
 _LATER: Final = (GeneratorType, AsyncGeneratorType, map, filter, Future)
 
 
@@ -49,7 +43,10 @@ def refuse_one_shot(value: object) -> None:
     Its second reader would get an error or nothing.
     """
     kind = type(value)
-    if kind in _OFTEN or not issubclass(kind, _Suspect):
+    if not (issubclass(kind, CONTEXTS) or any(hasattr(kind, mark) for mark in _MARKS)):
+        if len(KEPT) >= KEPT_MAX:
+            KEPT.clear()
+        KEPT.add(kind)
         return
     if is_awaitable(value):
         if inspect.iscoroutine(value):

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from flushmesh import Fresh
-from flushmesh.values import refuse_one_shot
+from flushmesh.values import KEPT, KEPT_MAX, refuse_one_shot
 
 
 @contextlib.contextmanager
@@ -183,3 +183,13 @@ def test_a_receipt_may_be_kept(cache):
     receipt = cache.get_or_load("k", lambda: cache.flush("other"))
 
     assert cache.get("k") is receipt
+
+
+def test_the_classes_that_are_remembered_are_bounded(cache):
+    """Classes that are made as the application runs are forgotten again."""
+    for number in range(3 * KEPT_MAX):
+        cache.get_or_load(f"k{number}", type(f"Row{number}", (), {}))
+
+    assert len(KEPT) <= KEPT_MAX
+    with pytest.raises(TypeError, match="it can be read once"):
+        cache.get_or_load("k", lambda: iter([1]))
