@@ -243,7 +243,8 @@ def _with_self(reached: Called, make: Callable[..., str]) -> Callable[..., str]:
     @functools.wraps(make)
     def with_self(*args: object, **kwargs: object) -> str:
         if args and not _is_self(args[0], first, name.rpartition(".")[2]):
-            raise TypeError(f"{name}: flush, refresh and cache_key take {first} first, which {args[0]!r} is not")
+            given = type(args[0]).__name__
+            raise TypeError(f"{name}: flush, refresh and cache_key take {first} first, not a {given}")
         return make(*args, **kwargs)
 
     return with_self
