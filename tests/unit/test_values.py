@@ -38,6 +38,12 @@ class Cursor:
         """Return a row."""
 
 
+def rows():
+    """Return a cursor."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        return connection.execute("select 1")
+
+
 class Stream:
     """Is read in async code."""
 
@@ -52,7 +58,7 @@ ONE_SHOT = {
     "generator": lambda: (x for x in [1]),
     "map": lambda: map(int, ["1"]),
     "iterator": lambda: iter([1]),
-    "cursor": lambda: sqlite3.Connection(":memory:").execute("select 1"),
+    "cursor": rows,
     "another cursor": Cursor,
     "file": lambda: io.StringIO("1\n"),
     "csv": lambda: csv.reader(io.StringIO("1\n")),
