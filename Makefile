@@ -34,6 +34,23 @@ demo: .venv/demo  ## three instances of the settings dashboard, http://127.0.0.1
 test: .venv/dev  ## every test
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: suites
+suites: .venv/dev  ## the test suites of others against our code; needs PyPI
+	$(BIN)/python -m pytest tests/suites $(ARGS)
+
+LOWEST := import re, tomllib; found = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+	print(*(re.sub(r">=([\d.]+).*", r"==\1", each) for each in found))
+
+.PHONY: lowest
+lowest: .venv/dev  ## unit and protocol tests against the lowest version of every dependency
+	@rm -rf .lowest
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .lowest $$($(BIN)/python -c '$(LOWEST)')
+	PYTHONPATH=.lowest $(BIN)/python -m pytest tests/unit tests/protocol $(ARGS)
+
+.PHONY: interrupts
+interrupts: .venv/dev  ## interrupt every operation of a cache at every step, and call into it there
+	FLUSHMESH_STRIDE=1 FLUSHMESH_STORM=20 $(BIN)/python -m pytest tests/interrupts --timeout 0 $(ARGS)
+
 .PHONY: sim
 sim: .venv/dev  ## the simulator: SEED=81234 replays one, SEEDS=10000 runs many
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),300))

@@ -94,6 +94,61 @@ def decorated_hits(mesh: Mesh, report: Report) -> None:
         report.compare(figures, ours, rival, targets.get(rival))
 
 
+def decorated_forms(mesh: Mesh, report: Report) -> None:
+    """Compare a hit of every form of a decorated function with cachetools' `cached`, whose argument is a number."""
+    cached = mesh.cache("forms", maxsize=10 * KEYS).cached
+
+    class Users:
+        prefix = "user"
+
+        @cached(key="method:{user_id}")
+        def load(self, user_id: int) -> object:
+            return object()
+
+        @cached(key="{self.prefix}/{user_id}")
+        def load_own(self, user_id: int) -> object:
+            return object()
+
+    def load(user_id: int) -> object:
+        return object()
+
+    def load_page(user_id: int, page: int = 1) -> object:
+        return object()
+
+    async def aload(user_id: int) -> object:
+        return object()
+
+    one = cached(key="user:{user_id}")(load)
+    texts = [f"u{number}" for number in range(KEYS)]
+    with asyncio.Runner() as runner:
+        contenders = {
+            CACHETOOLS: repeated("f(key)", f=decorated(load, [], KEYS)[CACHETOOLS]),
+            "cached, key of one int": repeated("f(key)", f=one),
+            "cached, key of one str": of_its_own(repeated("f(key)", f=one), texts),
+            "cached, one int by keyword": repeated("f(user_id=key)", f=one),
+            "cached, on a method": repeated("f(key)", f=Users().load),
+            "cached, on a method, its attribute in the key": repeated("f(key)", f=Users().load_own),
+            "cached, two fields, a default, a tag": repeated(
+                "f(key)", f=cached(key="page:{user_id}:{page}", tags=["user:{user_id}"])(load_page)
+            ),
+            "cached, no key": repeated("f(key)", f=cached(load)),
+            "async cached, key of one int": awaited(runner.run, "await f(key)", f=cached(key="async:{user_id}")(aload)),
+        }
+        figures = interleaved(contenders, range(KEYS))
+    targets = {
+        "cached, on a method, its attribute in the key": None,
+        "cached, no key": 0.6,
+        "async cached, key of one int": 0.5,
+    }
+    for ours in list(contenders)[1:]:
+        report.compare(figures, ours, CACHETOOLS, targets.get(ours, 0.4))
+
+
+def of_its_own(contender: Contender, keys: Sequence[object]) -> Contender:
+    """Return *contender* with *keys* in place of those that the others have."""
+    return lambda _keys: contender(keys)
+
+
 def async_hits(mesh: Mesh, report: Report) -> None:
     """Compare a hit of a decorated coroutine function."""
 
@@ -292,6 +347,7 @@ PARTS: Final[dict[str, Callable[[Mesh, Report], None]]] = {
     "hits": hits,
     "remote": remote_hits,
     "decorated": decorated_hits,
+    "forms": decorated_forms,
     "async": async_hits,
     "fills": fills,
     "threads": threads,

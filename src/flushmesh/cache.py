@@ -12,21 +12,26 @@ in place changes it for everybody in this process, and for nobody else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, final, overload
+from typing import Any, ParamSpec, TypeVar, final, overload
 
-from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached, flushes
+from flushmesh.cached import CachedDecorator, CachedFunction, Keeping, cached
 from flushmesh.copies import Copies
 from flushmesh.entry import MISS
+from flushmesh.errors import FlushmeshError
+from flushmesh.flushing import flushes
 from flushmesh.fresh import Fresh, check_tags, check_version
 from flushmesh.hooks import CacheHooks, Flushed
-from flushmesh.keys import Key, check_key
+from flushmesh.keys import Key, check_key, check_name, plain_key
 from flushmesh.loading import Load, Loading
+from flushmesh.mapping import Broadcast, LocalMapping
 from flushmesh.options import CacheOptions
 from flushmesh.receipt import Receipt
 from flushmesh.status import CacheInfo, EntryInfo
 from flushmesh.store import Store
+from flushmesh.unique import Unique
 from flushmesh.writing import Writing
 
 V = TypeVar("V")
@@ -35,26 +40,9 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., object])
 P = ParamSpec("P")
 
-_ABSENT: Final = object()
-
-
-class Broadcast(Protocol):
-    """What a cache needs of its mesh."""
-
-    def ensure_started(self) -> None:
-        """Start the mesh if that has not happened yet; raise MeshClosed once it is closed."""
-
-    def broadcast(
-        self, cache: str, key: str | None = None, tag: str | None = None, version: int | None = None
-    ) -> Receipt:
-        """Tell every peer to forget *key* or *tag* of *cache*, or all of it."""
-
-    def run_hook(self, hook: Callable[[Any], None], event: object) -> None:
-        """Have *hook* called with *event*, in order, and return at once."""
-
 
 @final
-class Cache(MutableMapping[str, V], Generic[V]):
+class Cache(Unique, LocalMapping[V]):
     """
     One named cache, coherent with the caches of that name on every other node.
 
@@ -74,7 +62,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         clock: Callable[[], float],
         max_staleness: float,
     ) -> None:
-        self.name = name
+        self.name = check_name(name, "cache")
         self.options = options
         self.hooks = hooks
         self._mesh = mesh
@@ -135,7 +123,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
-        return self._loading.run(key, Load(loader, ttl, tags, cache_if))
+        return self._loading.run(key if type(key) is str else plain_key(key), Load(loader, ttl, tags, cache_if))
 
     async def aget_or_load(
         self,
@@ -156,7 +144,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         value = get(key, MISS)
         if value is not MISS:
             return value  # type: ignore[return-value]
-        return await self._loading.arun(key, Load(loader, ttl, tags, cache_if))
+        return await self._loading.arun(key if type(key) is str else plain_key(key), Load(loader, ttl, tags, cache_if))
 
     @overload
     def cached(self, function: Callable[P, R], /) -> CachedFunction[P, R]: ...
@@ -186,10 +174,9 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
         *key* is a template over its parameters, as in `key="user:{user_id}"`, or a callable
         that takes its arguments and returns the key.  Arguments of the same text give the same
-        key: 42 and "42" are one user.  Without *key*, and then without parentheses too, all
-        arguments count and must be of plain types.  *tags* are made as the key is; *ttl* and
-        *cache_if* are as in `get_or_load`.  Raises TypeError when decorating if a template
-        names what is no parameter.
+        key (42 and "42" are one user), and text has to identify them.  Without *key*, and then
+        without parentheses too, all arguments count and must be of plain types.  *tags* are made
+        as the key is; *ttl* and *cache_if* are as in `get_or_load`.  TypeErrors say what is wrong.
         """
         decorate = functools.partial(cached, self, self._loading, Keeping(key, ttl, tags, cache_if))
         return decorate if function is None else decorate(function)
@@ -198,8 +185,9 @@ class Cache(MutableMapping[str, V], Generic[V]):
         """
         Decorate a function, `def` or `async def`, to flush *keys* and *tags* each time it has returned.
 
-        Both are as in `cached`.  When the function raises, nothing is flushed; where a failed
-        write may have been done all the same, use `writing`.
+        Both are as in `cached`, made before it runs and again afterwards, and flushed as they were
+        and as they are.  When it raises, nothing is flushed; where a failed write may have been
+        done all the same, use `writing`.
         """
         return functools.partial(flushes, self, keys, tags if isinstance(tags, str) else tuple(tags))
 
@@ -214,7 +202,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
         entries of that version or a newer one stay, and values that are older are not stored,
         however late a lagging replica returns them.
         """
-        self._check(key)
+        key = self._check(key)
         if version is not None:
             check_version(version)
         self._store.flush(key, version)
@@ -222,7 +210,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def flush_tag(self, tag: str) -> Receipt:
         """Forget every key with *tag* here and on every node, also what is being loaded; return at once."""
-        check_key(tag, "tag")
+        tag = check_key(tag, "tag")
         self._mesh.ensure_started()
         self._store.flush_tag(tag)
         return self._mesh.broadcast(self.name, None, tag)
@@ -235,8 +223,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
 
     def forget(self, key: str) -> None:
         """Forget *key* on this node alone, also what is being loaded for it now; no peer is told."""
-        self._check(key)
-        self._store.flush(key)
+        self._store.flush(self._check(key))
 
     def writing(self, *keys: str, tags: Iterable[str] = ()) -> Writing[V]:
         """
@@ -245,99 +232,13 @@ class Cache(MutableMapping[str, V], Generic[V]):
         Inside, this node neither serves nor stores them; on the way out they are flushed
         everywhere, also when the body raises.
         """
-        for key in keys:
-            self._check(key)
+        keys = tuple(map(self._check, keys))
         checked = check_tags(tags)
         if not keys and not checked:
             raise TypeError("writing: name at least one key or tag that is being written")
         self._mesh.ensure_started()
         broadcast = functools.partial(self._mesh.broadcast, self.name)
         return Writing(keys, checked, self._store, self.options, broadcast)
-
-    # The mapping: the local content, and writes.
-
-    def __getitem__(self, key: str) -> V:
-        value = self.get(key, _ABSENT)
-        if value is _ABSENT:
-            raise KeyError(key)
-        return value  # type: ignore[return-value]
-
-    def __setitem__(self, key: str, value: V | Fresh[V]) -> None:
-        """Flush *key* everywhere and keep *value* here; ValueError if it is larger than the cache."""
-        with self.writing(key) as write:
-            write.set(value)
-
-    def __delitem__(self, key: str) -> None:
-        """Flush *key* everywhere, and raise KeyError if it was not held here."""
-        self._check(key)
-        held = self._store.flush(key)
-        self._mesh.broadcast(self.name, key)
-        if not held:
-            raise KeyError(key)
-
-    def __contains__(self, key: object) -> bool:
-        return self._store.holds(key)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that would be hits now; the cache may change meanwhile."""
-        return iter(self._store.snapshot())
-
-    def __len__(self) -> int:
-        """Count the keys that would be hits now; takes time proportional to the cache."""
-        return len(self._store.snapshot())
-
-    def items(self) -> ItemsView[str, V]:
-        """Return the keys that would be hits now with their values; a snapshot."""
-        return self._snapshot().items()
-
-    def values(self) -> ValuesView[V]:
-        """Return the values that would be hits now; a snapshot."""
-        return self._snapshot().values()
-
-    @overload
-    def pop(self, key: str) -> V: ...
-    @overload
-    def pop(self, key: str, default: V) -> V: ...
-    @overload
-    def pop(self, key: str, default: D) -> V | D: ...
-    def pop(self, key: str, default: object = _ABSENT) -> object:
-        """Return the local value of *key* and flush it everywhere; without one, *default* or KeyError."""
-        value = self._store.get(key, _ABSENT)
-        if value is not _ABSENT:
-            self.flush(key)
-            return value
-        if default is _ABSENT:
-            raise KeyError(key)
-        return default
-
-    def popitem(self) -> tuple[str, V]:
-        """Return a local key with its value, and flush it everywhere; KeyError if there is none."""
-        for item in self._store.snapshot().items():
-            self.flush(item[0])
-            return item
-        raise KeyError(f'cache "{self.name}" is empty')
-
-    def setdefault(self, key: str, default: V | Fresh[V] = None) -> V:  # type: ignore[assignment]
-        """Return the local value of *key*; without one, write *default* and return its value."""
-        value = self.get(key, _ABSENT)
-        if value is _ABSENT:
-            self[key] = default
-            value = default.value if isinstance(default, Fresh) else default
-        return value  # type: ignore[return-value]
-
-    def clear(self) -> None:
-        """Flush the whole cache everywhere."""
-        self.flush_all()
-
-    @property
-    def maxsize(self) -> int:
-        """How much fits in, in entries or as `getsizeof` counts."""
-        return self.options.maxsize
-
-    @property
-    def currsize(self) -> int:
-        """How much is held, in entries or as `getsizeof` counts, with what has run out and not gone yet."""
-        return self._store.contents.currsize
 
     # Looking inside.
 
@@ -353,6 +254,7 @@ class Cache(MutableMapping[str, V], Generic[V]):
             flushes_applied=self._flushes_applied,
             evictions=contents.evictions,
             expiries=contents.expiries,
+            demands_lost=store.demands_lost,
             maxsize=self.options.maxsize,
             currsize=contents.currsize,
         )
@@ -396,11 +298,22 @@ class Cache(MutableMapping[str, V], Generic[V]):
         self._store.reset()
         self._loading.reset()
 
+    def end_writes(self) -> None:
+        """Broadcast the flush of every write in progress, before the mesh leaves: some may never reach their end."""
+        # Another thread may be closing the mesh, too.
+        with suppress(FlushmeshError):
+            for write in self._store.open_writes():
+                for key in write.keys:
+                    self._mesh.broadcast(self.name, key)
+                for tag in write.tags:
+                    self._mesh.broadcast(self.name, None, tag)
+
     def close(self, patience: float = -1) -> bool:
         """Empty this cache for good, and tell no peer; return False if a thread kept it from that for so long."""
         return self._store.close(patience)
 
-    def _check(self, key: object) -> None:
-        """Check what a hit need not: that *key* can be a key, and that the mesh is open."""
-        check_key(key)
+    def _check(self, key: object) -> str:
+        """Return *key*, after what a hit need not check: that it can be a key, and that the mesh is open."""
+        checked = check_key(key)
         self._mesh.ensure_started()
+        return checked

@@ -10,15 +10,19 @@ go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from threading import Thread
+from typing import Any, Final
 
 from flushmesh.cache import Cache
 from flushmesh.protocol.effects import Apply
 
 log = logging.getLogger("flushmesh")
+
+# How long the end of a mesh waits for threads that are changing a cache; they do so within microseconds.
+CLOSE_PATIENCE: Final = 0.1
 
 
 class CacheUpdates:
@@ -61,6 +65,14 @@ class CacheUpdates:
         for cache in list(self._caches.values()):
             self._empty(cache)
 
+    def close(self) -> None:
+        """Empty every cache for good."""
+        # A thread whose signal handler closes the mesh may be in the middle of a change of a cache, which goes on
+        # only after that: it must not be waited for.
+        kept = [cache for cache in list(self._caches.values()) if not _close(cache, CLOSE_PATIENCE)]
+        if kept:
+            Thread(target=_close_all, args=(kept,), name="flushmesh close", daemon=True).start()
+
     def reset(self) -> None:
         """In a forked child, whose caches are empty: let those serve again that could not be emptied."""
         for name in self._failing:
@@ -92,3 +104,17 @@ class CacheUpdates:
             if failing:
                 self._failing.discard(cache.name)
                 cache.disable(by=-1)
+
+
+def _close_all(caches: Iterable[Cache[Any]]) -> None:
+    for cache in caches:
+        _close(cache)
+
+
+def _close(cache: Cache[Any], patience: float = -1) -> bool:
+    try:
+        return cache.close(patience)
+    except Exception:
+        # Its policy has raised, after which nothing is served or kept all the same.
+        log.exception('cache "%s" failed to close', cache.name)
+        return True

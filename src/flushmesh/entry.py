@@ -56,6 +56,10 @@ class Entry(Generic[V]):
         """Tell whether this may be served at *now*, given that nothing was missing at *trusted_at*."""
         return now < self.expires and now < max(self.loaded_at, trusted_at) + self.bound
 
+    def is_of(self, version: int | None) -> bool:
+        """Return whether this is of *version* or a newer one; False without a version."""
+        return version is not None and self.version is not None and self.version >= version
+
     def run_out(self, at: float) -> None:
         """Serve this no longer than until *at*."""
         self.expires = min(self.expires, at)

@@ -14,9 +14,17 @@ node does wrong is never raised here: its stream is dropped, and that is logged.
 
 from __future__ import annotations
 
+import copyreg
+from collections.abc import Callable
+from typing import Any
+
 
 class FlushmeshError(Exception):
-    """The base of everything flushmesh raises on its own."""
+    """The base of everything flushmesh raises on its own; each of them can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        # `args` hold the finished message.  `__init__`, which builds it from something else, must not run again.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class RosterError(FlushmeshError, ValueError):
@@ -31,6 +39,7 @@ class MeshClosed(FlushmeshError, RuntimeError):  # noqa: N818 - a state, like co
     """The mesh was used after close()."""
 
     def __init__(self, mesh: str) -> None:
+        self.mesh = mesh
         super().__init__(f'mesh "{mesh}" is closed; a closed mesh cannot be used again, make a new one')
 
 
@@ -55,4 +64,5 @@ class RecursiveLoad(FlushmeshError, RuntimeError):  # noqa: N818 - what happened
     """A loader asked for the very key that it is loading."""
 
     def __init__(self, key: str) -> None:
+        self.key = key
         super().__init__(f'the loader of "{key}" asks the cache for "{key}" itself; call the source of truth instead')

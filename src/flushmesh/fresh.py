@@ -8,6 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from flushmesh.duration import seconds
 from flushmesh.keys import check_key
+from flushmesh.values import KEPT, refuse_one_shot
 
 V = TypeVar("V")
 
@@ -24,7 +25,8 @@ class Fresh(Generic[V]):
     *ttl* (seconds or timedelta) goes before that of the call and of the cache.  *tags* add to
     those of the call.  *version* grows with every write of the key, as a row's revision does:
     a value older than a flush demands is not kept.  Raises TypeError or ValueError that says
-    what is wrong with them.
+    what is wrong with them, and TypeError for a value that can be read or awaited only once: a
+    generator, a cursor, a file, a coroutine.
     """
 
     __slots__ = ("tags", "ttl", "value", "version")
@@ -37,6 +39,8 @@ class Fresh(Generic[V]):
         tags: Iterable[str] = (),
         version: int | None = None,
     ) -> None:
+        if type(value) not in KEPT:
+            refuse_one_shot(value)
         self.value = value
         self.ttl = None if ttl is None else seconds("ttl", ttl)
         self.tags = check_tags(tags) if tags else ()

@@ -1,42 +1,97 @@
-"""Guard: the lock of a store."""
+"""
+Guard: one action at a time, although its thread may be interrupted or called again anywhere.
+
+A signal handler or a finalizer runs between any two steps of a thread.  It may raise there, so
+that an action ends half done, and it may use the very object that its thread is changing.
+
+    interrupted   the next holder finds the mark of one that did not finish, and recovers first
+    called again  the inner action waits in a queue; the outer one does it before it lets go
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from threading import Lock
-from typing import Any
+from enum import Enum
+from threading import RLock
+from typing import Any, Final, TypeVar
 
-from flushmesh.contents import Contents
+R = TypeVar("R")
+
+
+class Deferred(Enum):
+    """Returned in place of a result: the action is done once the outer one of this thread is."""
+
+    LATER = "later"
+
+
+LATER: Final = Deferred.LATER
 
 
 class Guard:
     """
-    The store's lock.
+    The lock of a store or of a gate.
 
-    What was let go under it comes to its end after it is released, and *on_evicted* is told then.
+    *recover* must leave things in order from any state at all; it may run twice.  Whatever lies
+    in *dropped* after an action is brought to its end by *drain*, when the lock is free again.
     """
 
-    __slots__ = ("_contents", "_lock", "_on_evicted")
+    __slots__ = ("_busy", "_drain", "_dropped", "_is_owned", "_late", "_lock", "_recover")
 
-    def __init__(self, lock: Lock, contents: Contents[Any], on_evicted: Callable[[str, Any], None] | None) -> None:
-        self._lock = lock
-        self._contents = contents
-        self._on_evicted = on_evicted
+    def __init__(
+        self,
+        recover: Callable[[], object],
+        dropped: list[Any] | None = None,
+        drain: Callable[[], object] = int,
+    ) -> None:
+        # In C: no exception of a signal handler comes between taking it and the block that lets it go.
+        # Reentrant: a signal handler takes it again, on a thread that has it.
+        self._lock = RLock()
+        self._is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+        self._busy = False
+        self._late: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._recover = recover
+        self._dropped = dropped
+        self._drain = drain
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    def run(self, act: Callable[..., R], *args: Any) -> R | Deferred:
+        """
+        Return what *act* returns for *args*, with the lock held, or LATER.
 
-    def enter_within(self, patience: float) -> bool:
-        """Enter if the lock can be had within *patience* seconds, and return whether it could; -1 waits forever."""
-        return self._lock.acquire(timeout=patience)
+        Whatever *act* raises is raised after `recover`.
+        """
+        nested = self._is_owned()
+        with self._lock:
+            if self._busy:
+                if nested:
+                    self._late.append((act, args))
+                    return LATER
+                self._recover()
+            self._busy = True
+            try:
+                done = act(*args)
+                self._busy = False
+                if self._late:
+                    self._catch_up()
+            except BaseException:
+                self._busy = True
+                self._recover()
+                self._busy = False
+                raise
+        if self._dropped and not nested:
+            self._drain()
+        return done
 
-    def __exit__(self, *exc_info: object) -> None:
-        contents = self._contents
-        dropped, evicted = contents.dropped, contents.evicted
-        if dropped:
-            contents.dropped, contents.evicted = [], []
+    def free_within(self, patience: float) -> bool:
+        """Return whether the lock could be had within *patience* seconds; -1 waits forever."""
+        if not self._lock.acquire(timeout=patience):
+            return False
         self._lock.release()
-        if evicted and self._on_evicted is not None:
-            for key, entry in evicted:
-                self._on_evicted(key, entry.value)
-        del dropped
+        return True
+
+    def _catch_up(self) -> None:
+        while self._late:
+            self._busy = True
+            act, args = self._late.popleft()
+            act(*args)
+            self._busy = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,25 +59,35 @@ class CacheHooks:
         return ""
 
     def flushed(self, flushed: Flushed) -> None:
-        """Tell of a flush that was applied."""
+        """Report a flush that was applied."""
         if self.on_flushed is not None:
             try:
                 self.on_flushed(flushed)
             except BaseException:  # Whatever a hook raises would end the thread of the hooks.
-                log.exception(_FAILED, "on_flushed", self.cache)
+                _log_failure(_FAILED, "on_flushed", self.cache)
 
     def evicted(self, key: str, value: object) -> None:
-        """Tell of an entry that had to make room."""
+        """Report an entry that had to make room."""
         if self.on_evicted is not None:
             try:
                 self.on_evicted(key, value)
             except Exception:  # A hook is no part of the load that made it run.
-                log.exception(_FAILED, "on_evicted", self.cache)
+                _log_failure(_FAILED, "on_evicted", self.cache)
 
     def load_failed(self, key: str, error: Exception) -> None:
-        """Tell of a loader that raised."""
+        """Report a loader that raised."""
         if self.on_load_error is not None:
             try:
                 self.on_load_error(key, error)
             except Exception:  # The caller is to get the loader's error, not this one.
-                log.exception(_FAILED, "on_load_error", self.cache)
+                _log_failure(_FAILED, "on_load_error", self.cache)
+
+    def refresh_failed(self, key: str, error: Exception) -> None:
+        """Log a loader that raised for no caller in particular."""
+        _log_failure("background refresh of %r failed", key, level=logging.WARNING, error=error)
+
+
+def _log_failure(words: str, *names: str, level: int = logging.ERROR, error: BaseException | None = None) -> None:
+    # A filter or a record factory of the application may raise as well.
+    with suppress(Exception):
+        log.log(level, words, *names, exc_info=error or True)

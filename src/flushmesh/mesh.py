@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from threading import Event, Lock, Thread
+from threading import Event, Lock, get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import cachetools
@@ -55,6 +55,7 @@ from flushmesh.report import delivery_of, report
 from flushmesh.rosterfile import truth
 from flushmesh.rosterwatch import RosterWatch
 from flushmesh.status import MeshStatus, not_started
+from flushmesh.unique import Unique
 
 if TYPE_CHECKING:
     from flushmesh.discovery import Discovery
@@ -65,11 +66,8 @@ log = logging.getLogger("flushmesh")
 ROSTER_DEFAULT: Final = "flushmesh.toml"
 _ID_BYTES: Final = 16
 
-# How long the end of a mesh waits for threads that are changing a cache; they do so within microseconds.
-CLOSE_PATIENCE: Final = 0.1
 
-
-class Mesh:
+class Mesh(Unique):
     """
     This process's part in a mesh of local caches.
 
@@ -131,6 +129,7 @@ class Mesh:
         self._disabled = int(truth("FLUSHMESH_DISABLED", os.environ))
         self._unstarted = False
         self._updates = CacheUpdates(self._caches)
+        self._disabling: list[int] = []  # The threads inside `disabled()`, once for each block.
         self._staleness_min = self.options.staleness
         self._life = Life(mesh, self._launch, self._started, self._not_started, self._ended, self._forked)
         self._begin()
@@ -223,9 +222,11 @@ class Mesh:
         the same for good.
         """
         self._disable(by=1)
+        self._disabling.append(get_ident())
         try:
             yield
         finally:
+            self._disabling.remove(get_ident())
             self._disable(by=-1)
 
     def _disable(self, *, by: int) -> None:
@@ -282,6 +283,9 @@ class Mesh:
         long as it may, and logs a warning if the flushes reached none.  A second call waits for
         the first, at most as long.
         """
+        if self._life.driver is not None:
+            for cache in list(self._caches.values()):
+                cache.end_writes()
         self._life.close()
 
     def _ended(self) -> None:
@@ -289,11 +293,7 @@ class Mesh:
         self._inbox.end()
         self._waiters.close()
         self._hook_runner.close()
-        # A thread whose signal handler closes this mesh may be in the middle of a change of a cache, which goes on
-        # only after that: it must not be waited for.
-        kept = [cache for cache in list(self._caches.values()) if not _close(cache, CLOSE_PATIENCE)]
-        if kept:
-            Thread(target=_close_all, args=(kept,), name="flushmesh close", daemon=True).start()
+        self._updates.close()
 
     def _forked(self) -> None:
         """In a forked child: be another node, with empty caches."""
@@ -303,6 +303,10 @@ class Mesh:
         self._desk.freeze(known or _nothing_known)
         self._hook_runner.disown()
         self._begin()
+        # Threads that were inside `disabled()` are not here to leave it.
+        ours = [thread for thread in self._disabling if thread == get_ident()]
+        self._disable(by=len(ours) - len(self._disabling))
+        self._disabling = ours
         for cache in self._caches.values():
             cache.reset()
         self._updates.reset()
@@ -473,20 +477,6 @@ class Mesh:
         driver = self._life.running
         if driver is not None:
             driver.later(seconds, function)
-
-
-def _close_all(caches: Sequence[Cache[Any]]) -> None:
-    for cache in caches:
-        _close(cache)
-
-
-def _close(cache: Cache[Any], patience: float = -1) -> bool:
-    try:
-        return cache.close(patience)
-    except Exception:
-        # Its policy has raised, after which nothing is served or kept all the same.
-        log.exception('cache "%s" failed to close', cache.name)
-        return True
 
 
 def _nothing_known(_receipt: Receipt) -> Delivery:

@@ -19,7 +19,7 @@ import cachetools
 from flushmesh.address import expand, is_loopback
 from flushmesh.discovery import Discovery, check_discovery
 from flushmesh.duration import seconds
-from flushmesh.keys import check_name
+from flushmesh.keys import NAME_BYTES_MAX, check_name
 from flushmesh.protocol.journal import JOURNAL_BYTES_MAX, JOURNAL_FLUSHES_MAX
 from flushmesh.protocol.peers import PEERS_MAX
 
@@ -278,8 +278,18 @@ class MeshOptions:
         return () if self.mdns is None or isinstance(self.mdns, bool) else self.mdns
 
     def node_name(self) -> str:
-        """Return the name of this node, in this process."""
-        return self.name or f"{socket.gethostname()}-{os.getpid()}"
+        """
+        Return the name of this node, in this process.
+
+        Without one of its own it is made of the host's name, as far as that can be printed and
+        is short enough, and the process id.
+        """
+        if self.name:
+            return self.name
+        # A host's name is bytes to the kernel: what cannot be decoded arrives as lone surrogates.
+        host = "".join(sign if sign.isprintable() else "?" for sign in socket.gethostname()) or "host"
+        process = f"-{os.getpid()}"
+        return host.encode()[: NAME_BYTES_MAX - len(process)].decode(errors="ignore") + process
 
     def _places(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return each option that holds addresses with what it stands for."""

@@ -124,8 +124,9 @@ class CacheInfo:
 
     `fills_refused` were loaded and not stored, because a flush came meanwhile or the value
     was too old or too large.  `flushes_applied` came from peers.  `evictions` had to make
-    room, `expiries` had run out when room was made.  `currsize` is the size of all that is
-    held, as cachetools counts it.
+    room, `expiries` had run out when room was made.  `demands_lost` versioned flushes were
+    forgotten before a lagging replica had time to catch up: until it has, no versioned value of
+    their keys is kept.  `currsize` is the size of all that is held, as cachetools counts it.
 
     Hits are counted without a lock: threads that hit one entry at the same moment may lose a
     count.  The others are exact.
@@ -139,8 +140,9 @@ class CacheInfo:
     flushes_applied: int
     evictions: int
     expiries: int
+    demands_lost: int
     maxsize: int
-    currsize: int
+    currsize: float
 
 
 @dataclass(frozen=True, slots=True)

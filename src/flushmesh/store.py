@@ -1,46 +1,51 @@
 """
-Store: a cache's local content, and what may happen to it.
+Store: a cache's local content, as many threads use it at once.
 
 A hit takes no lock: it looks into the store's own dict and reads the clock.  Everything
-else happens under one lock that is held for microseconds and never while a loader or
-any other code of the application runs.
+else happens in the ledger under one lock, which is held for microseconds and never while a
+loader or any other code of the application runs, but for its policy.
+
+What is asked for in the middle of another action of the same thread (by a signal handler, a
+finalizer, a policy) is done as soon as that action ends.  Until then entries that it forgets
+are hidden, and what it loads is not stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from math import inf
 from random import random
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import cachetools
 
-from flushmesh.contents import Contents
 from flushmesh.entry import MISS, Entry
+from flushmesh.errors import RecursiveLoad
+from flushmesh.failure import Failure
 from flushmesh.flight import Flight, Landing, Passenger
 from flushmesh.fresh import Fresh
-from flushmesh.grace import Graced
-from flushmesh.guard import Guard
+from flushmesh.guard import LATER, Guard
+from flushmesh.ledger import Ledger
 from flushmesh.status import EntryInfo
-from flushmesh.tags import Tags
-from flushmesh.versions import Versions
-from flushmesh.write import Write, Writes
+from flushmesh.write import Write
 
 V = TypeVar("V")
 
+# A millisecond's worth.
+RUN_OUT_AT_ONCE: Final = 2_000
 
-class Store(Generic[V]):
+
+class Store(Ledger[V], Generic[V]):
     """
     The local content of one cache.
 
-    `trusted_at` is the time by which nothing that any peer had flushed was missing here;
-    whoever moves it has applied or distrusted before everything that the move rests on.
-    *max_staleness* is how many seconds an entry is served after that time, or after its own
+    *max_staleness* is how many seconds an entry is served after `trusted_at`, or after its own
     load; infinite turns the bound off.  *random* draws numbers from 0 to 1.  *check* raises
     if what was asked for can be no key, or nothing can be asked any more.
+
+    Whatever is raised in the middle of an action (by a policy, by a signal handler), the
+    store has forgotten everything when it reaches the caller.
 
     The counters are exact, but for the hits: those are counted without a lock, on the entry,
     and threads that hit the same entry at the same moment may lose a count.
@@ -62,37 +67,38 @@ class Store(Generic[V]):
         check: Callable[[object], object] = bool,
         on_evicted: Callable[[str, V], None] | None = None,
     ) -> None:
-        self._clock = clock
-        self._ttl = ttl
-        self._jitter = jitter
-        self._refresh_ahead = refresh_ahead
-        self._max_staleness = max_staleness
-        self._random = random
         self._check = check
-        self._closed = False
-        self._disabled = 0
-        self._make_contents = partial(Contents[V], maxsize=maxsize, policy=policy, sized=sized, grace=grace)
         self._on_evicted = on_evicted
-        self._flights: dict[str, Flight[V]] = {}
-        self.entries: dict[str, Entry[V]] = {}  # What readers see, without the lock; the same dict for ever.
-        self.reset()
+        super().__init__(
+            ttl,
+            clock,
+            max_staleness,
+            random,
+            jitter=jitter,
+            refresh_ahead=refresh_ahead,
+            maxsize=maxsize,
+            policy=policy,
+            sized=sized,
+            grace=grace,
+        )
         self.get = self._reader()
 
     def reset(self) -> None:
-        """Be as new; in a forked child, where nobody ends what other threads have begun."""
-        for flight in self._flights.values():
-            flight.orphan()
-        self.entries.clear()
-        self.trusted_at = -inf
-        self.misses = self.loads = self.load_errors = self.refused = 0
-        self._tags = Tags()
-        self._versions = Versions()
-        self._lock = Lock()  # Protects everything else.
-        self.contents = self._make_contents(self.entries, self._tags)
-        self.contents.show(not self._disabled)
-        self._guard = Guard(self._lock, self.contents, self._on_evicted)  # The same, for what may let an entry go.
-        self._flights.clear()
-        self._writes = Writes()
+        """Be as new; in a forked child, where what other threads have begun never ends."""
+        super().reset()
+        # Protects the ledger.  Hooks run, and values that were let go end, when it is free.
+        self._guard = Guard(self.recover, self.contents.dropped, self._drain)
+
+    def _drain(self) -> None:
+        contents = self.contents
+        while contents.evicted:
+            try:
+                key, entry = contents.evicted.popleft()
+            except IndexError:
+                break  # Another thread was first.
+            if self._on_evicted is not None:
+                self._on_evicted(key, entry.value)
+        contents.dropped.clear()
 
     # The way of a read.
 
@@ -124,83 +130,75 @@ class Store(Generic[V]):
                     entry.hits += 1
                     return entry.value
             if default is not MISS:
-                with self._lock:
-                    self.misses += 1
+                self._guard.run(self._missed_locked)
             return default
 
         return get
 
-    def take_off(
-        self, key: str, *, blocking: bool = False, ahead: bool = True, queued: bool = False
-    ) -> Flight[V] | Passenger[V] | Entry[V]:
+    def take_off(self, flight: Flight[V], *, ahead: bool = True) -> Flight[V] | Passenger[V] | Entry[V]:
         """
-        Begin to load *key*.
+        Begin to load the key of *flight*.
 
-        Return a flight if the caller is to load, a passenger if somebody else does, or the
-        entry if a load has ended since the caller looked.  With *ahead*, an entry that is due
-        is loaded before it runs out; the flight says so.  A *blocking* caller that the other
-        load may itself be waiting for gets a flight that is revoked from the beginning, because
-        waiting for that load would never end.  A *queued* flight waits for its place first.
+        Return *flight* if its caller is to load, a passenger if another one does, or the entry
+        if a load has ended since the caller looked.  With *ahead*, an entry that is due is
+        loaded before it expires; the flight then holds it.  A caller whose waiting might never
+        end gets a flight that is revoked from the beginning.  Raises RecursiveLoad if the
+        caller is part of the load that it would wait for.
         """
-        with self._lock:
-            now = self._clock()
-            running = self._running_locked(key)
-            entry = self.entries.get(key)
-            if entry is not None and entry.serves(self.trusted_at, now):
-                entry.hits += 1
-                if now < entry.due or not ahead or running is not None:
-                    return entry
-                entry.due = entry.expires  # One attempt; if it fails, the entry lives out its life.
-            else:
-                entry = None
-                self.misses += 1
-                if running is not None:
-                    running.check_not_aboard()
-                    if not (self._disabled or running.waits_for_caller(blocking=blocking)):
-                        return running.join_locked(self._tags.count)
-            self.loads += 1
-            flight: Flight[V] = Flight(key, now, self._tags.count, blocking, entry, queued)
-            self._flights.setdefault(key, flight)
-            return flight
+        found = self._guard.run(self._take_off_locked, flight, ahead)
+        if found is LATER:
+            return self._take_off_alone(flight)
+        if isinstance(found, Flight) and found is not flight:
+            raise RecursiveLoad(flight.key)
+        return found
 
-    def fill(self, flight: Flight[V], fresh: Fresh[V], size: int = 1, *, keep: bool = True) -> bool:
-        """
-        Store *fresh* unless a flush has revoked *flight*, or *keep* is false; tell whether it was stored.
+    def _take_off_alone(self, flight: Flight[V]) -> Flight[V] | Entry[V]:
+        """As `take_off`, in the middle of another action of this thread: the load is no one else's, and not stored."""
+        flight.took_off = True  # So that it does not take off once more when the outer action ends.
+        trusted_at = self.trusted_at
+        entry = self.entries.get(flight.key)
+        flight.began = self._clock()
+        if entry is not None and entry.serves(trusted_at, flight.began):
+            entry.hits += 1
+            return entry
+        flight.tags_seen = self._tags.count
+        self._guard.run(self._took_off_locked)
+        return flight
 
-        Those who wait for it get it in any case.
+    def end(
+        self,
+        flight: Flight[V],
+        fresh: Fresh[V] | None = None,
+        size: float = 1,
+        keep: bool = True,
+        *,
+        failure: Failure | None = None,
+    ) -> Landing[V]:
         """
-        flushed = 0
+        End *flight* with *fresh*, with *failure*, or with neither; return how it ended, for every waiter.
+
+        *fresh* is stored unless a flush has revoked the flight, or *keep* is false; waiters get
+        it in any case.  An Exception reaches every waiter, unless there is an old value by
+        grace.  After anything else (the task was cancelled, the thread interrupted) the waiters
+        load for themselves.
+        """
+        landing: Landing[V]
+        if fresh is not None:
+            landing = Landing(fresh.value)
+            if fresh.tags:
+                # Unless more comes to be known, no waiter that came after a flush of a tag takes the value.
+                landing.flushed = flight.tags_seen + 1
+        else:
+            landing = Landing()
+            landing.failure = failure
+            landing.abandoned = failure is None or not isinstance(failure.error, Exception)
         try:
-            with self._guard:
-                flushed = self._flushed_meanwhile_locked(flight, fresh.tags) if fresh.tags else 0
-                may = self._flights.get(flight.key) is flight and flight.key not in self._writes and not flushed
-                stored = keep and may and self._put_locked(flight.key, fresh, flight.began, size)
-                self.refused += keep and not stored
-                self._end_locked(flight)
+            if fresh is not None:
+                self._guard.run(self._fill_locked, flight, landing, fresh, size, keep)
+            else:
+                self._guard.run(self._fail_locked, flight, landing)
         finally:
-            # Whatever a hook raises at the end of the guard: those who wait must not wait for ever.
-            if flight.landing is not None:
-                flight.land(Landing(fresh.value, flushed=flushed))
-        return stored
-
-    def fail(self, flight: Flight[V], error: BaseException) -> Landing[V]:
-        """
-        End *flight* without a value; return how it ended for everyone.
-
-        An Exception reaches everyone who waits, unless there is an old value by grace; after
-        anything else (the loading task was cancelled, the thread interrupted) one of them
-        loads instead.
-        """
-        landing: Landing[V] = Landing(error=error, abandoned=not isinstance(error, Exception))
-        with self._guard:
-            self._end_locked(flight)
-            if isinstance(error, Exception):
-                self.load_errors += 1
-                now = self._clock()
-                old = self._old_locked(flight.key, now)
-                if old is not None:
-                    landing = Landing(old.value, graced=Graced(flight.key, now - old.loaded_at, error))
-        flight.land(landing)
+            flight.land(landing)
         return landing
 
     # The way of a flush.
@@ -219,20 +217,45 @@ class Store(Generic[V]):
         #   2:                 commits the new row
         #   2: flush(k)        drops the entry, revokes the flight
         #   1: fill            refused: the old row must not outlive the flush
-        with self._guard:
-            return self._flush_locked(key, version, self._clock())
+        now = self._clock()
+        held = self._guard.run(self._flush_locked, key, version, now)
+        if held is LATER:
+            entry = self.entries.get(key)
+            return entry is not None and not entry.is_of(version) and self._hide((entry,), now)
+        return held
 
     def flush_tag(self, tag: str) -> bool:
         """Forget every key with *tag*, also what is being loaded and turns out to carry it."""
-        with self._guard:
-            return self._flush_tag_locked(tag, self._clock())
+        now = self._clock()
+        held = self._guard.run(self._flush_tag_locked, tag, now)
+        return self._hide_tagged((tag,), now) if held is LATER else held
 
     def flush_all(self) -> bool:
-        """Forget everything, also what is being loaded now; tell whether anything was here."""
-        with self._guard:
-            held = self.contents.flush_all(self._clock())
-            self._revoke_all_locked()
-            return held
+        """Forget everything, also what is being loaded now; return whether anything was here."""
+        now = self._clock()
+        held = self._guard.run(self._flush_all_locked, now)
+        return self._hide(self.entries.copy().values(), now) if held is LATER else held
+
+    def take(self, key: str, *, always: bool) -> Entry[V] | None:
+        """
+        Return the entry of *key* if it may be served, and forget the key; with *always* forget it in any case.
+
+        Of several callers at once, one gets it.
+        """
+        now = self._clock()
+        taken = self._guard.run(self._take_locked, key, always, now)
+        if taken is LATER:
+            entry = self.entries.get(key)
+            return entry if entry is not None and self._hide((entry,), now) else None
+        return taken
+
+    def take_any(self) -> tuple[str, Entry[V]] | None:
+        """Return a key with its entry that may be served, and forget it; None if there is none."""
+        for key in self.entries.copy():
+            entry = self.take(key, always=False)
+            if entry is not None:
+                return key, entry
+        return None
 
     def distrust(self, since: float) -> None:
         """
@@ -244,190 +267,105 @@ class Store(Generic[V]):
         """
         if self._max_staleness == inf:
             self.flush_all()
-            return
-        with self._guard:
-            for entry in self.contents.entries.values():
-                entry.run_out(max(entry.loaded_at, since) + entry.bound)
-            self._revoke_all_locked()
+        else:
+            # First the loads, so that whatever comes in from now on is newer; then some entries at a time,
+            # so that no other thread waits for all of them.
+            self._guard.run(self._revoke_all_locked)
+            entries = list(self.contents.entries.copy().values())
+            for begin in range(0, len(entries), RUN_OUT_AT_ONCE):
+                self._guard.run(self._run_out_locked, entries[begin : begin + RUN_OUT_AT_ONCE], since)
 
     def empty(self) -> None:
-        """
-        Forget everything, in whatever state an error of the policy has left it.
-
-        The contents are made again, because the old ones and their policy may not agree.  They
-        are hidden first, so that nothing is served even if the policy cannot be made.
-        """
-        with self._lock:
-            old, hits = self.contents, self.contents.hits()
-            lost = list(old.entries.values())
-            old.entries.clear()
-            self.entries.clear()
-            self._revoke_all_locked()
-            tags = Tags()
-            # Writes that are open compare it with what they began at.
-            tags.count = self._tags.count
-            contents = self._make_contents(self.entries, tags)
-            contents.hits_gone, contents.evictions, contents.expiries = hits, old.evictions, old.expiries
-            contents.show(not self._disabled)
-            self.contents, self._tags = contents, tags
-            self._guard = Guard(self._lock, self.contents, self._on_evicted)
-        del old, lost  # Outside the lock: the end of a value may run code of the application.
+        """Forget everything, in whatever state an error of the policy has left it."""
+        self._guard.run(self.recover)
 
     def close(self, patience: float = -1) -> bool:
         """
         Forget everything for good: nothing is stored any more.
 
-        Return False if another thread kept the lock for *patience* seconds, and nothing was done.
+        Return False if another thread kept the lock for *patience* seconds, and nothing was forgotten.
         """
-        guard = self._guard
-        if not guard.enter_within(patience):
+        self._closed = True
+        if not self._guard.free_within(patience):
             return False
-        try:
-            self._closed = True
-            self.contents.clear()
-            self._revoke_all_locked()
-        finally:
-            guard.__exit__()
+        self._guard.run(self._forget_all_locked)
         return True
 
     def disable(self, *, by: int) -> None:
         """Serve and store nothing until as many have ended it as began it: *by* is 1 or -1."""
-        with self._guard:
-            self._disabled += by
-            self.contents.show(not self._disabled)
+        self._guard.run(self._disable_locked, by)
 
     # The way of a write.
 
-    def begin_write(self, keys: Iterable[str], tags: Iterable[str] = ()) -> Write:
-        """Forget *keys* and what carries *tags*, and store nothing of the kind until `end_write`."""
-        with self._guard:
-            now = self._clock()
-            write = Write(tuple(dict.fromkeys(keys)), tuple(dict.fromkeys(tags)), now)
-            for key in write.keys:
-                self._flush_locked(key, None, now)
-            for tag in write.tags:
-                self._flush_tag_locked(tag, now)
-            self._writes.begin(write)
-            write.tags_seen = self._tags.count
-            return write
+    def begin_write(self, write: Write) -> Write:
+        """Forget the keys of *write* and what carries its tags, and store nothing of the kind until `end_write`."""
+        write.began = now = self._clock()
+        if self._guard.run(self._begin_write_locked, write) is LATER:
+            self._hide([entry for key in write.keys if (entry := self.entries.get(key)) is not None], now)
+            self._hide_tagged(write.tags, now)
+        return write
 
-    def end_write(self, write: Write, values: Mapping[str, tuple[Fresh[V], int]] | None = None) -> None:
+    def end_write(self, write: Write, values: Mapping[str, tuple[Fresh[V], float]] | None = None) -> None:
         """
         Forget again what *write* has forgotten, then keep *values*, each a fresh value and its size.
 
         A value is not kept if another flush or write of its key, or a flush of one of its
-        tags, came meanwhile.
+        tags, came in the meantime.
         """
-        values = values or {}
-        with self._guard:
-            now = self._clock()
-            self._writes.end(write)
-            keep = {key: value for key, value in values.items() if self._may_keep_locked(write, key, value[0])}
-            for key in write.keys:
-                self._flush_locked(key, values[key][0].version if key in values else None, now)
-            for tag in write.tags:
-                self._flush_tag_locked(tag, now)
-            for key, (fresh, size) in keep.items():
-                self._put_locked(key, fresh, write.began, size)
-            self._tidy_locked()
+        self._guard.run(self._end_write_locked, write, values or {})
 
-    # Looking inside.
+    def put_if_absent(self, key: str, fresh: Fresh[V], size: float) -> Entry[V] | None:
+        """Return the entry of *key* if it may be served; otherwise write *fresh*, and return None."""
+        found = self._guard.run(self._put_if_absent_locked, key, fresh, size)
+        return None if found is LATER else found
+
+    @property
+    def demands_lost(self) -> int:
+        """How many demands of versions had to be forgotten too early."""
+        return self._versions.lost
+
+    def open_writes(self) -> list[Write]:
+        """Return the writes in progress."""
+        return self._writes.open()
+
+    # Looking inside, without the lock: at a copy, which is made in one step.
 
     def snapshot(self) -> dict[str, V]:
         """Return what may be served now, without counting hits."""
-        with self._guard:
-            now, entries = self._clock(), self.entries.items()
-            return {key: entry.value for key, entry in entries if entry.serves(self.trusted_at, now)}
+        trusted_at, entries = self.trusted_at, self.entries.copy()
+        now = self._clock()
+        return {key: entry.value for key, entry in entries.items() if entry.serves(trusted_at, now)}
+
+    def count(self) -> int:
+        """Count what may be served now."""
+        trusted_at, entries = self.trusted_at, self.entries.copy()
+        now = self._clock()
+        return sum(entry.serves(trusted_at, now) for entry in entries.values())
 
     def holds(self, key: object) -> bool:
-        """Tell whether *key* may be served now, without counting a hit."""
+        """Return whether *key* may be served now, without counting a hit."""
         trusted_at = self.trusted_at
         entry = self.entries.get(key) if isinstance(key, str) else None
         return entry is not None and entry.serves(trusted_at, self._clock())
 
     def describe(self) -> list[EntryInfo]:
         """Return what is here, entry by entry, also what would not be served."""
-        with self._lock:
-            seen = self.contents.describe(self.trusted_at, self._clock())
-            return [replace(each, unserved="the mesh is disabled") for each in seen] if self._disabled else seen
+        trusted_at, entries = self.trusted_at, self.contents.entries.copy()
+        now = self._clock()
+        seen = [entry.describe(key, trusted_at, now) for key, entry in entries.items()]
+        return [replace(each, unserved="the mesh is disabled") for each in seen] if self._disabled else seen
 
-    # The lock is held in everything below.
-
-    def _flush_locked(self, key: str, version: int | None, now: float) -> bool:
-        self._flights.pop(key, None)
-        self._writes.revoke(key)
-        if version is not None:
-            self._versions.demand(key, version, now)
-            entry = self.contents.entries.get(key)
-            if entry is not None and entry.version is not None and entry.version >= version:
-                return False
-        return self.contents.flush(key, now)
-
-    def _flush_tag_locked(self, tag: str, now: float) -> bool:
-        if self._tags.full:
-            self._revoke_all_locked()
-        held = self.contents.flush_each(self._tags.flush(tag), now)
-        self._tidy_locked()
+    def _hide(self, entries: Iterable[Entry[V]], now: float) -> bool:
+        """Serve *entries* no more, until they are forgotten properly; return whether any was served."""
+        # In the middle of another action of this thread, which may be changing the dict.
+        held = False
+        for entry in entries:
+            held |= entry.serves(self.trusted_at, now)
+            entry.run_out(now)
         return held
 
-    def _revoke_all_locked(self) -> None:
-        self._flights.clear()
-        self._writes.revoke_all()
-        self._tags.forget()
-
-    def _running_locked(self, key: str) -> Flight[V] | None:
-        running = self._flights.get(key)
-        if running is not None and running.stranded:
-            del self._flights[key]
-            return None
-        return running
-
-    def _end_locked(self, flight: Flight[V]) -> None:
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
-            if self._tags.flushed:
-                self._tidy_locked()
-
-    def _flushed_meanwhile_locked(self, flight: Flight[V], tags: Iterable[str]) -> int:
-        """Return the number of the first flush during *flight* that may have been of *tags*, or 0."""
-        # For a flight that is revoked already, nobody remembers which tags were flushed.
-        revoked = self._flights.get(flight.key) is not flight
-        # Only the latest flush of each tag is remembered, but the first one turns waiters away.
-        return flight.tags_seen + 1 if revoked or self._tags.flushed_since(flight.tags_seen, tags) else 0
-
-    def _old_locked(self, key: str, now: float) -> Entry[V] | None:
-        """Return the entry that may stand in for a failed load of *key*."""
-        old = self.entries.get(key)
-        if old is None or not self.contents.grace or key in self._writes:
-            return None
-        if self._writes.cover(old.tags):
-            return None
-        return old if now < old.expires + self.contents.grace else None
-
-    def _tidy_locked(self) -> None:
-        if not self._flights and not self._writes:
-            self._tags.forget()
-
-    def _may_keep_locked(self, write: Write, key: str, fresh: Fresh[V]) -> bool:
-        alone = key not in write.revoked and key not in self._writes
-        return alone and not self._tags.flushed_since(write.tags_seen, fresh.tags)
-
-    def _put_locked(self, key: str, fresh: Fresh[V], loaded_at: float, size: int) -> bool:
-        now = self._clock()
-        if self._closed or self._disabled:
-            return False
-        if fresh.version is not None and not self._versions.allow(key, fresh.version, now):
-            return False
-        if fresh.tags and self._writes.cover(fresh.tags):
-            return False
-        ttl = self._ttl if fresh.ttl is None else fresh.ttl
-        if self._jitter:
-            ttl *= 1 - self._jitter * self._random()
-        if now >= loaded_at + ttl:
-            return False
-        # Entries that were loaded together do not run out together.
-        bound = self._max_staleness * (0.5 + 0.5 * self._random())
-        due = None if self._refresh_ahead is None else loaded_at + ttl * self._refresh_ahead
-        # Each name given here would be a fortieth of a fill.
-        entry = Entry(fresh.value, loaded_at, loaded_at + ttl, bound, due, fresh.tags, fresh.version)
-        return self.contents.put(key, entry, size, now)
+    def _hide_tagged(self, tags: Iterable[str], now: float) -> bool:
+        tags = set(tags)
+        return bool(tags) and self._hide(
+            [entry for entry in self.entries.copy().values() if not tags.isdisjoint(entry.tags)], now
+        )

@@ -62,6 +62,7 @@ class Tags:
         """Forget which were flushed; nothing that began before is open any more."""
         self.flushed.clear()
 
-    def clear(self) -> None:
-        """Note that no key carries any tag."""
-        self._keys.clear()
+    def clear(self) -> object:
+        """Record that no key carries any tag; return what is to be let go of later."""
+        keys, self._keys = self._keys, {}
+        return keys

@@ -102,7 +102,7 @@ def test_a_close_waits_for_no_thread_that_changes_a_cache(pair):
     cache = b.cache("c")
     cache.get_or_load("k", lambda: "v")
     began = time.monotonic()
-    with cache._store._guard:
+    with cache._store._guard._lock:
         b.close()
         took = time.monotonic() - began
 
@@ -128,7 +128,7 @@ def test_a_policy_that_raises_does_not_keep_the_mesh_from_closing(pair, caplog):
     for cache in caches:
         with pytest.raises(MeshClosed):
             cache.get("k")
-    assert [record.getMessage() for record in caplog.records] == ['cache "failing" failed to close']
+    assert caplog.records == []
 
 
 CLOSES_ON_SIGTERM = """

@@ -229,7 +229,7 @@ def test_nothing_that_another_thread_holds_is_held_in_the_child(pair_beside):
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(cache.get_or_load, "k", loader)
         assert loading.wait(DEADLINE)
-        with cache._store._guard, a._making:
+        with cache._store._guard._lock, a._making:
             child = Child(use)
         assert child.result() == ["anew", "other"]
         go_on.set()

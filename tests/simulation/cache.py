@@ -9,10 +9,10 @@ may be stopped in the middle of a hit.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flushmesh.entry import MISS, Entry, Miss
+from flushmesh.failure import Failure
 from flushmesh.flight import Flight, Landing, Passenger
 from flushmesh.fresh import Fresh
 from flushmesh.protocol.messages import Flush
@@ -20,7 +20,6 @@ from flushmesh.store import Store
 from flushmesh.versions import Versions
 from flushmesh.write import Write
 from tests.simulation.source import Row, Value
-from tests.simulation.world import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -97,9 +96,9 @@ class Cache:
         if hit:
             return
         asked = self.world.stamp()
-        found = self.store.take_off(key)
+        found = self.store.take_off(Flight(key))
         if isinstance(found, Passenger):
-            found.landing.add_done_callback(lambda future: self._landed(key, found, future.result(), asked))
+            found._wake = lambda: self._landed(key, found, found.landing, asked)
             return
         entry = found.ahead if isinstance(found, Flight) else found
         if entry is not None:
@@ -111,9 +110,7 @@ class Cache:
         if not passenger.takes(landing):
             self.world.after(0.0, lambda: self.process.thread(lambda: self.read(key)))
         elif landing.value is not None:
-            # A future swallows what its callbacks raise, loudly; the checkers keep it as well.
-            with suppress(Violation):
-                self.run.checkers.joined(self.process, landing.value, asked)
+            self.run.checkers.joined(self.process, landing.value, asked)
 
     def _load(self, flight: Flight[Value]) -> None:
         """Run a loader: it reads the source of truth, or a replica, somewhere in between."""
@@ -132,8 +129,8 @@ class Cache:
 
     def _loaded(self, flight: Flight[Value], value: Value) -> None:
         if self.world.chance(self.run.plan.loads_fail):
-            self.store.fail(flight, OSError("the source is gone"))
-        elif self.store.fill(flight, self._fresh(value)):
+            self.store.end(flight, failure=Failure(OSError("the source is gone")))
+        elif self.store.end(flight, self._fresh(value)).stored:
             if self.world.loud:
                 self.world.note(f"{self.process} stores {value}")
             self.run.checkers.filled(self.process, value)
@@ -164,7 +161,7 @@ class Cache:
     # Writing.
 
     def begin_write(self, keys: Sequence[str], tags: Sequence[str]) -> Write:
-        write = self.store.begin_write(keys, tags)
+        write = self.store.begin_write(Write(keys, tags))
         self.run.checkers.write_began(self.process, write)
         return write
 

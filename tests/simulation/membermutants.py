@@ -334,7 +334,7 @@ GIVING_UP = (
     ),
     mutant(
         "distrust spares the loads that are running",
-        (f"{STORE}.distrust", "self._revoke_all_locked()", "pass"),
+        (f"{STORE}.distrust", "self._guard.run(self._revoke_all_locked)", "pass"),
         seen_by=f"{RULES}::test_distrust_revokes_the_loads_that_are_running",
         because="it shows seldom: a load has to span both a lost flush and the moment its origin is given up",
     ),

@@ -1,9 +1,11 @@
 """Rules that a run seldom shows broken, each as a script of its own."""
 
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from flushmesh.protocol.effects import RecheckReceipts
 from flushmesh.store import MISS, Store
 from flushmesh.versions import LAG_MAX, Versions
+from flushmesh.write import Write
 from tests.protocol.world import World, joined
 
 
@@ -85,26 +87,26 @@ def test_a_node_that_leaves_first_hears_of_all_members():
 def test_distrust_revokes_the_loads_that_are_running():
     """A load that began before a doubt is not stored after it: a flush that it covers may have been missed."""
     store = Store(10, 300.0, lambda: 100.0, 5.0)
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
 
     store.distrust(90.0)
 
-    assert store.fill(flight, Fresh("old")) is False
+    assert store.end(flight, Fresh("old")).stored is False
     assert store.get("k", MISS) is MISS
 
 
 def test_who_comes_between_two_flushes_of_a_tag_starts_anew():
     """A caller that joined a load after a flush of its tag is not given its value because the tag is flushed again."""
     store = Store(10, 300.0, lambda: 100.0)
-    flight = store.take_off("k")
-    early = store.take_off("k")
+    flight = store.take_off(Flight("k"))
+    early = store.take_off(Flight("k"))
     store.flush_tag("t")
-    between = store.take_off("k")
+    between = store.take_off(Flight("k"))
     store.flush_tag("t")
-    store.fill(flight, Fresh("old", tags=["t"]))
+    store.end(flight, Fresh("old", tags=["t"]))
 
-    assert early.takes(early.landing.result(0))
-    assert not between.takes(between.landing.result(0))
+    assert early.takes(early.landing)
+    assert not between.takes(between.landing)
 
 
 def test_a_late_flush_of_an_older_version_does_not_undo_a_demand_that_was_lost():
@@ -125,21 +127,21 @@ def test_what_runs_is_revoked_when_no_more_flushed_tags_can_be_remembered(monkey
     """A load and a write that were open when a flushed tag had to be forgotten store nothing that could carry it."""
     monkeypatch.setattr("flushmesh.tags.REMEMBERED_MAX", 1)
     store = Store(10, 300.0, lambda: 100.0)
-    flight, write = store.take_off("loaded"), store.begin_write(["written"])
+    flight, write = store.take_off(Flight("loaded")), store.begin_write(Write(["written"]))
     store.flush_tag("t")
     store.flush_tag("other")
     store.end_write(write, {"written": (Fresh("old", tags=["t"]), 1)})
 
-    assert store.fill(flight, Fresh("old", tags=["t"])) is False
+    assert store.end(flight, Fresh("old", tags=["t"])).stored is False
     assert store.snapshot() == {}
 
 
 def test_a_flush_of_a_tag_spares_what_carries_it_no_longer():
     """The index of tags follows the entries: a key that was moved to another tag is not found by its former one."""
     store = Store(10, 300.0, lambda: 100.0)
-    store.fill(store.take_off("k"), Fresh("old", tags=["former"]))
+    store.end(store.take_off(Flight("k")), Fresh("old", tags=["former"]))
     store.flush("k")
-    store.fill(store.take_off("k"), Fresh("new", tags=["t"]))
+    store.end(store.take_off(Flight("k")), Fresh("new", tags=["t"]))
 
     assert store.flush_tag("former") is False
     assert store.snapshot() == {"k": "new"}
@@ -149,7 +151,7 @@ def test_a_flush_of_a_tag_spares_what_carries_it_no_longer():
 def test_a_flush_with_a_version_spares_what_is_as_new():
     """A flush tells of a write that an entry of its version or a newer one has seen already."""
     store = Store(10, 300.0, lambda: 100.0)
-    store.fill(store.take_off("k"), Fresh("v7", version=7))
+    store.end(store.take_off(Flight("k")), Fresh("v7", version=7))
 
     assert [store.flush("k", version) for version in (6, 7)] == [False, False]
     assert store.snapshot() == {"k": "v7"}

@@ -46,6 +46,7 @@ class Load:
     stamp: int
     began: float
     revoked: bool = False
+    ahead: Held | None = None
     waiting: list[tuple[Passenger, int]] = field(default_factory=list)
 
 

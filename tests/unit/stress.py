@@ -132,7 +132,7 @@ class Stress:
                 thread.join()
         finally:
             sys.setswitchinterval(interval)
-        while self.cache._loading._ahead._running:
+        while self.cache._store._ahead:
             time.sleep(0.001)
         self.check_rest()
 

@@ -1,16 +1,14 @@
 """The cache, as an application uses it; the mesh is replaced by a list of what was broadcast."""
 
 import asyncio
-import contextvars
 import re
 import threading
-import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from flushmesh.errors import MeshClosed, RecursiveLoad
-from tests.unit.caches import never, raising
+from tests.unit.caches import InThread, never, raising
 
 
 def test_a_miss_loads_and_a_hit_does_not(cache, mesh):
@@ -176,24 +174,54 @@ def test_cancelling_a_waiting_task_harms_nobody(cache):
     assert asyncio.run(main()) == ("v", "v")
 
 
-def test_cancelling_the_loading_task_passes_the_load_on(cache):
+def test_a_load_outlives_the_task_that_started_it(cache):
+    """The caller is cancelled and gets no value; its load goes on, for those who wait and for those who come later."""
+
+    async def main():
+        release = asyncio.Event()
+
+        async def loader():
+            await release.wait()
+            return "v"
+
+        first = asyncio.create_task(cache.aget_or_load("k", loader))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(cache.aget_or_load("k", never))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        third = asyncio.create_task(cache.aget_or_load("k", never))
+        await asyncio.sleep(0)
+        release.set()
+        return first.cancelled(), await second, await third
+
+    assert asyncio.run(main()) == (True, "v", "v")
+    assert cache.info().loads == 1
+
+
+def test_a_load_whose_own_task_is_cancelled_passes_on(cache):
     """One of those who wait loads instead."""
 
     async def main():
         async def hang():
+            asyncio.current_task().set_name("load")
             await asyncio.Event().wait()
 
         async def loader():
             return "v"
 
         first = asyncio.create_task(cache.aget_or_load("k", hang))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
         second = asyncio.create_task(cache.aget_or_load("k", loader))
         await asyncio.sleep(0)
-        first.cancel()
-        return await second
+        (load,) = [task for task in asyncio.all_tasks() if task.get_name() == "load"]
+        load.cancel()
+        value = await second
+        return value, await asyncio.gather(first, return_exceptions=True)
 
-    assert asyncio.run(main()) == "v"
+    value, (first,) = asyncio.run(main())
+    assert value == "v"
+    assert isinstance(first, asyncio.CancelledError)
 
 
 def test_a_sync_call_beside_its_own_loops_load_does_not_deadlock(cache):
@@ -255,25 +283,27 @@ def test_a_coroutine_that_asks_for_its_own_key_without_awaiting_is_told(cache):
     assert "k" not in cache
 
 
-def test_a_load_that_is_thrown_away_passes_the_load_on(cache):
-    """Who waits for a coroutine that is never finished, but closed in another context, loads instead."""
+def test_a_load_whose_loop_is_closed_passes_on(cache):
+    """A thread that waits for a load in a loop that was closed under it loads instead, although its task is kept."""
+    kept, waiting = [], []
 
-    @types.coroutine
-    def hang():
-        yield
+    async def hang():
+        await asyncio.Event().wait()
 
-    loading = cache.aget_or_load("k", hang)
-    contextvars.copy_context().run(loading.send, None)
-    results = []
-    # A daemon, so that a wait without end fails this test and no more.
-    waiting = threading.Thread(target=lambda: results.append(cache.get_or_load("k", lambda: "mine")), daemon=True)
-    waiting.start()
-    while cache.info().misses < 2:
-        threading.Event().wait(0.001)
-    loading.close()
-    waiting.join(5)
+    async def main():
+        kept.append(asyncio.ensure_future(cache.aget_or_load("k", hang)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.append(InThread(cache.get_or_load, "k", lambda: "mine"))
+        while cache.info().misses < 2:
+            await asyncio.sleep(0.001)
 
-    assert results == ["mine"]
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    loop.run_until_complete(main())
+    loop.close()
+
+    assert waiting[0].result() == "mine"
     assert cache.get("k") == "mine"
 
 

@@ -1,11 +1,14 @@
 """Nothing cached: every read loads, every flush still goes out."""
 
 import asyncio
+import os
+import threading
 
 import pytest
 
 from flushmesh import Mesh, RecursiveLoad, RosterError
 from flushmesh.entry import MISS
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from tests.unit.caches import InThread, cache_of, never, until
 
@@ -64,9 +67,9 @@ def test_flushes_go_out_and_are_applied(cache, mesh, flush):
 def test_a_load_that_ends_meanwhile_is_not_stored(mesh, clock):
     """Though it began before."""
     cache = cache_of(mesh, clock)
-    flight = cache._store.take_off("k")
+    flight = cache._store.take_off(Flight("k"))
     cache.disable(by=1)
-    assert cache._store.fill(flight, Fresh("v")) is False
+    assert cache._store.end(flight, Fresh("v")).stored is False
     cache.disable(by=-1)
 
     assert cache._store.get("k", MISS) is MISS
@@ -128,3 +131,39 @@ def test_a_word_in_the_environment_that_is_neither_is_refused(monkeypatch):
     monkeypatch.setenv("FLUSHMESH_DISABLED", "maybe")
     with pytest.raises(RosterError, match="FLUSHMESH_DISABLED: 1 or 0, yes or no, true or false, not 'maybe'"):
         Mesh("m")
+
+
+def test_a_child_of_a_thread_outside_is_not_disabled():
+    """A fork while another thread is inside `disabled()`: the child has no such thread, and is not disabled by it."""
+    mesh = Mesh("m", mdns=False)
+    cache = mesh.cache("c")
+    inside, leave = threading.Event(), threading.Event()
+
+    def other():
+        with mesh.disabled():
+            inside.set()
+            assert leave.wait(5)
+
+    thread = InThread(other)
+    assert inside.wait(5)
+    with mesh.disabled():
+        disabled = in_child(lambda: cache._store._disabled)
+    leave.set()
+    thread.result()
+
+    assert disabled == b"1"
+    assert in_child(lambda: cache._store._disabled) == b"0"
+    assert cache._store._disabled == 0
+
+
+def in_child(call):
+    """Return what *call* returns in a forked child, as text."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, str(call()).encode())
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with os.fdopen(read, "rb") as pipe:
+        return pipe.read()

@@ -7,6 +7,7 @@ from math import inf, nan
 
 import pytest
 
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from flushmesh.store import Store
 from tests.unit.caches import cache_of, never, raising
@@ -168,7 +169,7 @@ def test_a_wrong_ttl_is_not_hidden_by_grace(mesh, clock):
 def test_jitter_shortens_the_ttl_by_up_to_its_part(clock, drawn, ttl):
     """Entries that were loaded together do not run out together, and none lives longer than it may."""
     store = Store(maxsize=10, ttl=100.0, clock=clock, random=lambda: drawn, jitter=0.2)
-    store.fill(store.take_off("k"), Fresh("v"))
+    store.end(store.take_off(Flight("k")), Fresh("v"))
 
     assert store.describe()[0].ttl_left == ttl
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from flushmesh.flight import Flight
 from flushmesh.gate import Gate
 from tests.unit.caches import InThread, cache_of, never, until
 
@@ -23,7 +24,16 @@ def gate_of(cache):
 
 def idle(gate, most):
     """Tell whether all places are free and nobody waits."""
-    return (gate._free, len(gate._waiting)) == (most, 0)
+    return (gate._most - len(gate._holders), len(gate._queue)) == (most, 0)
+
+
+async def enter(gate, flight):
+    """Enter as a load does, which leaves in any case."""
+    try:
+        return await gate.aenter(flight)
+    except BaseException:
+        gate.leave(flight)
+        raise
 
 
 class Crowd:
@@ -49,7 +59,7 @@ def test_no_more_loads_run_at_once_than_there_are_places(cache):
     """Threads that miss different keys wait for a place; all of them load in the end."""
     crowd = Crowd()
     calls = [InThread(cache.get_or_load, f"k{number}", crowd) for number in range(6)]
-    until(lambda: crowd.running == 2 and len(gate_of(cache)._waiting) == 4)
+    until(lambda: crowd.running == 2 and len(gate_of(cache)._queue) == 4)
     crowd.go_on.set()
 
     assert [call.result() for call in calls] == ["v"] * 6
@@ -68,7 +78,7 @@ def test_threads_and_tasks_share_the_places(cache):
 
     async def main():
         tasks = [asyncio.create_task(cache.aget_or_load(f"t{number}", load)) for number in range(3)]
-        while len(gate_of(cache)._waiting) < 3:
+        while len(gate_of(cache)._queue) < 3:
             await asyncio.sleep(0)
         crowd.go_on.set()
         return await asyncio.gather(*tasks)
@@ -81,19 +91,21 @@ def test_threads_and_tasks_share_the_places(cache):
 def test_places_are_given_first_come_first_served():
     """Who has waited longest is next."""
     gate = Gate(1)
-    assert gate.enter()
+    first = Flight("first")
+    assert gate.enter(first)
     order = []
 
     def wait(number):
-        gate.enter()
+        flight = Flight(f"k{number}")
+        gate.enter(flight)
         order.append(number)
-        gate.leave()
+        gate.leave(flight)
 
     calls = []
     for number in range(4):
         calls.append(InThread(wait, number))
-        until(lambda queued=number + 1: len(gate._waiting) == queued)
-    gate.leave()
+        until(lambda queued=number + 1: len(gate._queue) == queued)
+    gate.leave(first)
     for call in calls:
         call.result()
 
@@ -109,7 +121,7 @@ def test_hits_and_waiters_need_no_place(cache):
     until(lambda: crowd.running == 2 and cache.info().misses == 6)
 
     assert cache.get_or_load("held", never) == "v"
-    assert len(gate_of(cache)._waiting) == 0
+    assert len(gate_of(cache)._queue) == 0
     crowd.go_on.set()
     assert [call.result() for call in calls] == ["v"] * 5
 
@@ -134,7 +146,7 @@ def test_the_age_of_a_value_counts_from_when_it_had_its_place(mesh, clock):
     first = InThread(cache.get_or_load, "a", crowd)
     until(lambda: crowd.running == 1)
     second = InThread(cache.get_or_load, "b", lambda: "v")
-    until(lambda: len(gate_of(cache)._waiting) == 1)
+    until(lambda: len(gate_of(cache)._queue) == 1)
     clock.now += 9
     crowd.go_on.set()
     assert (first.result(), second.result()) == ("v", "v")
@@ -149,7 +161,7 @@ def test_a_flush_while_waiting_for_a_place_refuses_the_fill(cache):
     calls = [InThread(cache.get_or_load, key, crowd) for key in "ab"]
     until(lambda: crowd.running == 2)
     waiting = InThread(cache.get_or_load, "k", lambda: "v")
-    until(lambda: len(gate_of(cache)._waiting) == 1)
+    until(lambda: len(gate_of(cache)._queue) == 1)
     cache.flush("k")
     crowd.go_on.set()
 
@@ -187,7 +199,7 @@ def test_a_blocking_load_on_a_loops_thread_does_not_wait_for_that_loops_loads(ca
             return "async"
 
         tasks = [asyncio.create_task(cache.aget_or_load(key, load)) for key in "ab"]
-        while gate_of(cache)._free:
+        while len(gate_of(cache)._holders) < 2:
             await asyncio.sleep(0)
         value = cache.get_or_load("k", lambda: "sync")
         go_on.set()
@@ -203,14 +215,15 @@ def test_a_task_that_is_cancelled_while_it_waits_leaves_the_queue():
 
     async def main():
         gate = Gate(1)
-        assert await gate.aenter()
-        first, second = [asyncio.create_task(gate.aenter()) for _ in range(2)]
+        flights = [Flight(key) for key in "abc"]
+        assert await gate.aenter(flights[0])
+        first, second = [asyncio.create_task(enter(gate, flight)) for flight in flights[1:]]
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first])
-        gate.leave()
+        gate.leave(flights[0])
         assert await asyncio.wait_for(second, 5)
-        gate.leave()
+        gate.leave(flights[2])
         return gate, first.cancelled()
 
     gate, cancelled = asyncio.run(main())
@@ -224,10 +237,11 @@ def test_a_place_that_is_granted_to_a_task_at_the_moment_it_is_cancelled_is_not_
 
     async def main():
         gate = Gate(1)
-        assert await gate.aenter()
-        first, second = [asyncio.create_task(gate.aenter()) for _ in range(2)]
+        flights = [Flight(key) for key in "abc"]
+        assert await gate.aenter(flights[0])
+        first, second = [asyncio.create_task(enter(gate, flight)) for flight in flights[1:]]
         await asyncio.sleep(0)
-        gate.leave()
+        gate.leave(flights[0])
         for _ in range(turns):
             await asyncio.sleep(0)
         got = first.done()
@@ -235,9 +249,9 @@ def test_a_place_that_is_granted_to_a_task_at_the_moment_it_is_cancelled_is_not_
         with contextlib.suppress(asyncio.CancelledError):
             await first
         if got:
-            gate.leave()
+            gate.leave(flights[1])
         assert await asyncio.wait_for(second, 5)
-        gate.leave()
+        gate.leave(flights[2])
         return gate
 
     assert idle(asyncio.run(main()), 1)
@@ -249,18 +263,19 @@ def test_a_place_that_is_granted_by_another_thread_at_the_moment_of_a_cancellati
     async def main():
         gate = Gate(1)
         for _ in range(300):
-            assert await gate.aenter()
-            waiting = asyncio.create_task(gate.aenter())
+            holder, waiter = Flight("holder"), Flight("waiter")
+            assert await gate.aenter(holder)
+            waiting = asyncio.create_task(enter(gate, waiter))
             await asyncio.sleep(0)
             together = threading.Barrier(2)
-            giving = InThread(lambda meet=together: (meet.wait(5), gate.leave()))
+            giving = InThread(lambda meet=together, it=holder: (meet.wait(5), gate.leave(it)))
             together.wait(5)
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await waiting
-                gate.leave()
+                gate.leave(waiter)
             giving.result()
-            while gate._waiting or not gate._free:
+            while gate._queue or gate._holders:
                 await asyncio.sleep(0)
         return gate
 
@@ -275,7 +290,7 @@ def test_an_interrupt_while_waiting_gives_up_the_turn(cache):
     waiter = []
 
     def interrupt():
-        until(lambda: len(gate_of(cache)._waiting) == 1)
+        until(lambda: len(gate_of(cache)._queue) == 1)
         # Somebody waits for the load that is about to be given up.
         waiter.append(InThread(cache.get_or_load, "k", lambda: "mine"))
         until(lambda: cache.info().misses == 4)

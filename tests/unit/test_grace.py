@@ -5,6 +5,8 @@ from math import inf
 
 import pytest
 
+from flushmesh.failure import Failure
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from flushmesh.grace import graced
 from tests.unit.caches import InThread, cache_of, never, raising, until
@@ -180,10 +182,10 @@ def test_nothing_stands_in_while_disabled(cache, clock):
 
 def test_nothing_stands_in_after_the_end(cache):
     """A closed cache holds nothing."""
-    flight = cache._store.take_off("other")
+    flight = cache._store.take_off(Flight("other"))
     cache.close()
 
-    assert cache._store.fail(flight, DOWN).error is DOWN
+    assert cache._store.end(flight, failure=Failure(DOWN)).failure.error is DOWN
     assert cache.currsize == 0
 
 

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from flushmesh.entry import MISS
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from flushmesh.store import Store
 from tests.unit.caches import InThread, cache_of, never, raising, until
@@ -140,13 +141,13 @@ def test_hooks_that_raise_are_logged_and_harm_nothing(mesh, caplog):
 def test_who_waits_is_not_left_waiting_when_a_hook_ends_its_thread(clock):
     """A hook that leaves by SystemExit takes its own thread with it, and nobody else's."""
     store = Store(maxsize=1, ttl=10.0, clock=clock, on_evicted=raising(SystemExit(1)))
-    store.fill(store.take_off("a"), Fresh(1))
-    flight = store.take_off("b")
-    waiting = store.take_off("b")
+    store.end(store.take_off(Flight("a")), Fresh(1))
+    flight = store.take_off(Flight("b"))
+    waiting = store.take_off(Flight("b"))
     with pytest.raises(SystemExit):
-        store.fill(flight, Fresh(2))
+        store.end(flight, Fresh(2))
 
-    assert waiting.landing.result(0).unpack() == 2
+    assert waiting.landing.unpack() == 2
     assert store.get("b", MISS) == 2
 
 

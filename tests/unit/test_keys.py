@@ -1,5 +1,7 @@
 """Keys and key templates."""
 
+from importlib.machinery import ModuleSpec
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +40,7 @@ def test_attributes_and_items_can_be_named():
         ("{tenant}{user}", "put text between two fields"),
         ("{tenant}%{user}", "a percent sign cannot stand between two fields"),
         ("{tenant}:{user}%-{verbose}", "a percent sign cannot stand between two fields"),
+        ("{user.class}", '"class" is no attribute'),
     ],
 )
 def test_a_wrong_template_is_refused_when_decorating(template, words):
@@ -64,6 +67,10 @@ TEMPLATES = [
     "{tenant}€{user}:{verbose}",
     "%{tenant}:%{user}2{verbose}",
     "{tenant}A{user}🔥{verbose}",
+    "{tenant}{{{user}}}{verbose}",
+    "{tenant}{{}}{user}:{{{verbose}",
+    "{tenant}0{user}-{verbose}",
+    "{tenant}\n{user}'{verbose}",
 ]
 
 
@@ -74,7 +81,7 @@ def test_different_texts_never_give_one_key_whatever_separates_them(template, da
     """Separators beyond ASCII are escaped as reversibly as a colon."""
     key = key_maker(template, load)
     # Texts of what separators and their escapes are made of meet most easily.
-    alphabet = ":-│é€🔥%0258ABCEF3"
+    alphabet = ":-│é€🔥%0258ABCEF3{}\n'D7"
     text = st.one_of(
         st.text(st.sampled_from(alphabet), max_size=4),
         st.sampled_from(["%3A", "%2", "%02", "%2502", "%E2%94%82", "%E2", "%C3%A9", "%82", "%E2%82%AC", "%41", ""]),
@@ -93,6 +100,11 @@ def test_different_texts_never_give_one_key_whatever_separates_them(template, da
         ("{tenant}é{user}", ("aé", "b"), ("a", "éb")),
         ("{tenant}:{user}", (":", "x"), ("%3A", "x")),
         ("{tenant}:{user}", ("a:b", "c"), ("a", "b:c")),
+        ("{tenant}{{{user}", ("x{y", "z"), ("x", "y{z")),
+        ("{tenant}}}{user}", ("x}y", "z"), ("x", "y}z")),
+        ("{tenant}{{}}:{user}", ("x{}:y", "z"), ("x", "y{}:z")),
+        ("{tenant}-{user}", (-1, 1), ("", "1-1")),
+        ("{tenant}1{user}", (11, 1), (1, 11)),
     ],
 )
 def test_texts_that_were_made_to_meet_do_not(template, one, other):
@@ -129,13 +141,37 @@ def test_every_kind_of_parameter_can_be_used():
 
 
 def test_a_default_that_changes_is_the_functions_own():
-    """Defaults are the very objects of the function, not their text."""
+    """Defaults are the very objects of the function, whose text counts at the call."""
+
+    class Region:
+        name = "north"
+
+        def __str__(self):
+            return self.name
+
+    region = Region()
+
+    def function(a=region):
+        """Stand for a function with an odd default."""
+
+    key = key_maker("k:{a}", function)
+    region.name = "south"
+
+    assert key() == "k:south"
+
+
+def test_a_default_that_cannot_be_a_part_of_a_key_is_refused_when_decorating():
+    """What is known before any call is said before any call, with and without a template."""
+
     marker = object()
 
     def function(a=marker):
-        """Stand for a function with an odd default."""
+        """Stand for a function whose default has no text."""
 
-    assert key_maker("k:{a}", function)() == f"k:{marker}"
+    for key in (None, "k:{a}"):
+        with pytest.raises(TypeError, match="a is of type object, which has no stable text"):
+            key_maker(key, function)
+    assert key_maker("k:{b}", lambda b, a=marker: b)(1) == "k:1"
 
 
 def test_a_callable_makes_the_key_itself():
@@ -169,3 +205,61 @@ def test_names_are_bounded(name):
     """A name is a str of 1 to 128 bytes."""
     with pytest.raises((ValueError, TypeError)):
         check_name(name, "cache")
+
+
+class Folded(str):
+    """Hashes and compares in a way of its own."""
+
+    __slots__ = ("document",)
+
+    def __hash__(self):
+        return hash(self.lower())
+
+    def __eq__(self, other):
+        return self.lower() == other.lower()
+
+    def __str__(self):
+        return self
+
+    def __radd__(self, other):
+        return Folded("added")
+
+    def __format__(self, spec):
+        return "formatted"
+
+
+def test_a_key_is_a_plain_str():
+    """A subclass of str is its characters, whatever it makes of itself."""
+    keys = [
+        check_key(Folded("User:1")),
+        check_key(Folded("é")),
+        check_name(Folded("User:1"), "cache"),
+        key_maker("{user}", load)("t", Folded("User:1")),
+        key_maker("{tenant}:{user}", load)(Folded("a:b"), Folded("User:1")),
+    ]
+
+    assert [type(key) for key in keys] == [str] * len(keys)
+    assert [*map(str.__str__, keys)] == ["User:1", "é", "User:1", "User:1", "a%3Ab:User:1"]
+
+
+def test_a_template_without_fields_is_the_key_itself():
+    """Braces and percent signs that are meant stand once."""
+    assert key_maker("{{100%s}}", load)("t", 1) == "{100%s}"
+
+
+@pytest.mark.parametrize("name", ["__main__", "__mp_main__"])
+@pytest.mark.parametrize(
+    ("place", "module"),
+    [
+        ({"__file__": "/srv/app/shop.py", "__spec__": None}, "shop"),
+        ({"__file__": "/srv/app/shop.py", "__spec__": ModuleSpec("app.shop", None)}, "app.shop"),
+        ({"__file__": "/srv/app.pyz/__main__.py", "__spec__": ModuleSpec("__main__", None)}, "__main__"),
+        ({}, "__main__"),
+    ],
+)
+def test_a_script_has_the_name_of_its_module(name, place, module):
+    """What runs as a script gives the keys that it gives where it is imported, also in a spawned process."""
+    scope = {"__name__": name, **place}
+    exec("def load_user(user_id): ...", scope)
+
+    assert key_maker(None, scope["load_user"])(1) == f"{module}.load_user(user_id=1)"

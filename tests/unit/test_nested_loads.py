@@ -30,7 +30,7 @@ class Queued:
         )
         self.thread.start()
         deadline = time.monotonic() + SOON
-        while not cache._loading._gate._waiting:
+        while not cache._loading._gate._queue:
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
@@ -82,7 +82,7 @@ def test_a_blocked_loop_does_not_wait_for_what_waits_for_its_own_loads(cache):
     async def main():
         go_on = asyncio.Event()
         holds = asyncio.create_task(cache.aget_or_load("holds the place", go_on.wait))
-        while cache._loading._gate._free:
+        while not cache._loading._gate._holders:
             await asyncio.sleep(0)
         queued = Queued(cache)
         value = cache.get_or_load("k", lambda: "sync")

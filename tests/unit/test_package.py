@@ -15,16 +15,19 @@ ROOT = SOURCE.parent.parent
 # Who may import whom.
 FLOORS = {
     "protocol": set(),
+    "keys": {"functions", "text"},
     "contents": {"entry", "tags"},
-    "guard": {"contents"},
-    "flight": {"entry"},
-    "store": {"contents", "entry", "flight", "guard", "tags", "versions", "write"},
-    "gate": {"flight"},
-    "loading": {"ahead", "entry", "flight", "gate", "store"},
-    "cached": {"entry", "loading"},
+    "flight": {"entry", "failure", "waiter"},
+    "ledger": {"contents", "entry", "flight", "tags", "versions", "write"},
+    "store": {"entry", "failure", "flight", "guard", "ledger", "write"},
+    "gate": {"flight", "guard", "waiter"},
+    "loading": {"ahead", "entry", "failure", "flight", "gate", "store"},
+    "cached": {"entry", "functions", "loading", "text"},
+    "flushing": {"cached", "functions", "values"},
     "writing": {"options", "store", "write"},
     "copies": {"loading", "store"},
-    "cache": {"cached", "copies", "entry", "loading", "options", "store", "writing"},
+    "mapping": {"options", "store", "writing"},
+    "cache": {"cached", "copies", "entry", "flushing", "loading", "mapping", "options", "store", "writing"},
     "options": {"protocol", "discovery"},
     "rosterfile": {"options"},
     "rosterwatch": {"rosterfile", "options"},
@@ -68,6 +71,8 @@ LEAVES = {
     "fresh",
     "grace",
     "greenthreads",
+    "unique",
+    "values",
 }
 # What the pure rooms may take from the standard library.
 PURE = {

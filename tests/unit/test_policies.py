@@ -4,8 +4,10 @@ import cachetools
 import pytest
 
 from flushmesh.entry import MISS
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from flushmesh.store import Store
+from flushmesh.write import Write
 from tests.unit.caches import cache_of, never
 from tests.unit.clock import Clock
 
@@ -42,7 +44,7 @@ def store(policy, clock):
 
 def load(store, key, value="v", size=1, **more):
     """Load *value* as a caller would."""
-    return store.fill(store.take_off(key), Fresh(value, **more), size)
+    return store.end(store.take_off(Flight(key)), Fresh(value, **more), size).stored
 
 
 def consistent(store):
@@ -66,7 +68,7 @@ def test_what_fits_is_kept(store):
 def test_one_goes_for_one_that_comes(store):
     """Never more than needed, never what has just come in, and each once."""
     evicted = []
-    store._guard._on_evicted = lambda key, _: evicted.append(key)
+    store._on_evicted = lambda key, _: evicted.append(key)
     for number in range(50):
         load(store, f"k{number}", number)
         assert store.get(f"k{number}", MISS) == number
@@ -81,7 +83,7 @@ def test_a_key_that_is_filled_anew_takes_no_more_room(store):
     for key in "abc":
         load(store, key)
     for _ in range(5):
-        store.end_write(store.begin_write(["b"]), {"b": (Fresh("new"), 1)})
+        store.end_write(store.begin_write(Write(["b"])), {"b": (Fresh("new"), 1)})
 
     assert set(store.snapshot()) == set("abc")
     assert store.get("b", MISS) == "new"

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from flushmesh import ahead as ahead_module
+from flushmesh import ledger
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from tests.unit.caches import InThread, cache_of, never, raising, until
 
@@ -168,7 +169,7 @@ def test_a_load_ahead_that_fails_is_logged_and_the_entry_lives_out_its_life(mesh
     clock.now += 20
 
     assert errors == [("k", down)]
-    assert "a load ahead of its time failed" in caplog.text
+    assert "background refresh of 'k' failed" in caplog.text
     assert cache.info().load_errors == 1
     assert cache.get_or_load("k", lambda: "new") == "new"
 
@@ -211,7 +212,7 @@ def test_a_loader_ahead_that_asks_for_its_own_key_is_served_the_old_value(cache,
 
 def test_only_so_many_loads_run_ahead_at_once(mesh, clock, monkeypatch):
     """Beyond the bound entries stay due, and are loaded by a later hit."""
-    monkeypatch.setattr(ahead_module, "AHEAD_MAX", 1)
+    monkeypatch.setattr(ledger, "AHEAD_MAX", 1)
     cache = cache_of(mesh, clock, ttl=100.0, refresh_ahead=0.8)
     for key in "ab":
         cache.get_or_load(key, lambda: "old")
@@ -278,7 +279,7 @@ def test_a_loop_that_is_closed_under_the_load_ahead_leaves_the_key_free(cache, c
 
     assert InThread(cache.get_or_load, "k", lambda: "new").result() == "new"
     gc.collect()
-    assert cache._loading._ahead._running == 0
+    assert not cache._store._ahead
 
 
 def test_a_load_ahead_that_is_cancelled_before_it_begins_leaves_the_key_free(cache, clock):
@@ -328,11 +329,11 @@ def test_a_due_hit_beside_a_running_load_begins_no_other(mesh, clock):
     cache = cache_of(mesh, clock, staleness=8.0, ttl=100.0, refresh_ahead=0.8)
     cache.get_or_load("k", lambda: "old")
     clock.now += 90
-    flight = cache._store.take_off("k")
+    flight = cache._store.take_off(Flight("k"))
     cache.trust(clock.now)
     assert cache.get_or_load("k", never) == "old"
     assert cache.info().loads == 2
-    cache._store.fill(flight, Fresh("new"))
+    cache._store.end(flight, Fresh("new"))
 
     assert cache.get_or_load("k", never) == "new"
 

@@ -8,9 +8,11 @@ import pytest
 from flushmesh.contents import CHANCES_MAX
 from flushmesh.entry import MISS, Entry
 from flushmesh.errors import RecursiveLoad
-from flushmesh.flight import Flight
+from flushmesh.failure import Failure
+from flushmesh.flight import Flight, Passenger
 from flushmesh.fresh import Fresh
 from flushmesh.store import Store
+from flushmesh.write import Write
 from tests.unit.clock import Clock
 
 
@@ -26,7 +28,7 @@ def store(clock):
 
 def load(store, key, value):
     """Load *value* as a caller would."""
-    return store.fill(store.take_off(key), Fresh(value))
+    return store.end(store.take_off(Flight(key)), Fresh(value)).stored
 
 
 def kept(value, key="k"):
@@ -52,9 +54,9 @@ def test_none_is_a_value(store):
 
 def test_an_entry_ends_its_ttl_after_its_load_began(store, clock):
     """The time to live counts from the beginning of the load, not from its end."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     clock.now += 6
-    store.fill(flight, Fresh("v"))
+    store.end(flight, Fresh("v"))
 
     clock.now += 3.9
     assert store.get("k", MISS) == "v"
@@ -64,71 +66,71 @@ def test_an_entry_ends_its_ttl_after_its_load_began(store, clock):
 
 def test_a_value_that_is_expired_on_arrival_is_not_stored(store, clock):
     """A load that took longer than the time to live fills nothing."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     clock.now += 10
 
-    assert store.fill(flight, Fresh("v")) is False
+    assert store.end(flight, Fresh("v")).stored is False
     assert store.get("k", MISS) is MISS
     assert store.snapshot() == {}
 
 
 def test_flush_revokes_a_running_load(store):
     """A value loaded before a flush never enters the store after it."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
 
     store.flush("k")
 
-    assert store.fill(flight, Fresh("old")) is False
+    assert store.end(flight, Fresh("old")).stored is False
     assert store.get("k", MISS) is MISS
 
 
 def test_flush_all_revokes_every_running_load(store):
     """A flush of the whole cache covers every key that is being loaded."""
-    flights = [store.take_off(key) for key in "ab"]
+    flights = [store.take_off(Flight(key)) for key in "ab"]
 
     store.flush_all()
 
-    assert [store.fill(flight, Fresh("old")) for flight in flights] == [False, False]
+    assert [store.end(flight, Fresh("old")).stored for flight in flights] == [False, False]
 
 
 def test_a_flush_of_another_key_revokes_nothing(store):
     """A load goes on undisturbed by flushes that do not cover it."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
 
     store.flush("other")
 
-    assert store.fill(flight, Fresh("v")) is True
+    assert store.end(flight, Fresh("v")).stored is True
 
 
 def test_a_late_caller_does_not_join_a_revoked_flight(store):
     """Whoever comes after the flush starts a new load, which may be stored."""
-    old = store.take_off("k")
+    old = store.take_off(Flight("k"))
     store.flush("k")
 
-    new = store.take_off("k")
+    new = store.take_off(Flight("k"))
 
     assert isinstance(new, Flight)
     assert new is not old
-    assert store.fill(new, Fresh("new")) is True
-    assert store.fill(old, Fresh("old")) is False
+    assert store.end(new, Fresh("new")).stored is True
+    assert store.end(old, Fresh("old")).stored is False
     assert store.get("k", MISS) == "new"
 
 
 def test_a_revoked_flight_still_lands_for_those_who_wait(store):
     """Callers that joined before the flush get the value."""
-    flight = store.take_off("k")
-    future = store.take_off("k").landing
+    flight = store.take_off(Flight("k"))
+    waiting = store.take_off(Flight("k"))
     store.flush("k")
-    store.fill(flight, Fresh("old"))
+    store.end(flight, Fresh("old"))
 
-    assert future.result(0).unpack() == "old"
+    assert waiting.landing.unpack() == "old"
 
 
 def test_a_load_that_ended_meanwhile_is_found(store):
     """A caller that missed just before the fill gets the entry instead of loading again."""
     load(store, "k", "v")
 
-    found = store.take_off("k")
+    found = store.take_off(Flight("k"))
 
     assert isinstance(found, Entry)
     assert found.value == "v"
@@ -136,15 +138,16 @@ def test_a_load_that_ended_meanwhile_is_found(store):
 
 def test_an_error_reaches_those_who_wait_and_stores_nothing(store):
     """A loader that raises frees its waiters with the same error; the next caller loads."""
-    flight = store.take_off("k")
-    future = store.take_off("k").landing
+    flight = store.take_off(Flight("k"))
+    waiting = store.take_off(Flight("k"))
     error = LookupError("gone")
-    store.fail(flight, error)
+    store.end(flight, failure=Failure(error))
 
     with pytest.raises(LookupError) as caught:
-        future.result(0).unpack()
-    assert caught.value is error
-    assert isinstance(store.take_off("k"), Flight)
+        waiting.landing.unpack()
+    assert caught.value is not error
+    assert caught.value.args == error.args
+    assert isinstance(store.take_off(Flight("k")), Flight)
 
 
 def test_flush_tells_whether_anything_was_held(store):
@@ -156,7 +159,7 @@ def test_flush_tells_whether_anything_was_held(store):
 
 def test_a_write_keeps_its_value(store):
     """What the writer sets is served once the write has ended."""
-    write = store.begin_write(["k"])
+    write = store.begin_write(Write(["k"]))
     store.end_write(write, kept("v"))
 
     assert store.get("k", MISS) == "v"
@@ -165,7 +168,7 @@ def test_a_write_keeps_its_value(store):
 def test_during_a_write_nothing_is_served_or_filled(store):
     """From the beginning of a write to its end the key is neither served nor stored."""
     load(store, "k", "old")
-    write = store.begin_write(["k"])
+    write = store.begin_write(Write(["k"]))
     assert store.get("k", MISS) is MISS
     assert load(store, "k", "read meanwhile") is False
     assert store.get("k", MISS) is MISS
@@ -177,17 +180,17 @@ def test_during_a_write_nothing_is_served_or_filled(store):
 
 def test_a_load_that_runs_across_a_whole_write_is_refused(store):
     """The end of a write revokes loads that began inside it."""
-    write = store.begin_write(["k"])
-    flight = store.take_off("k")
+    write = store.begin_write(Write(["k"]))
+    flight = store.take_off(Flight("k"))
     store.end_write(write)
 
-    assert store.fill(flight, Fresh("old")) is False
+    assert store.end(flight, Fresh("old")).stored is False
 
 
 @pytest.mark.parametrize("flush", [lambda store: store.flush("k"), lambda store: store.flush_all()])
 def test_a_flush_during_a_write_refuses_its_value(store, flush):
     """Somebody else wrote meanwhile: what this writer wants to keep may be the older one."""
-    write = store.begin_write(["k"])
+    write = store.begin_write(Write(["k"]))
     flush(store)
     store.end_write(write, kept("mine"))
 
@@ -196,7 +199,7 @@ def test_a_flush_during_a_write_refuses_its_value(store, flush):
 
 def test_of_two_writes_at_once_neither_keeps_its_value(store):
     """Which of two overlapping writes came last in the source of truth cannot be known here."""
-    first, second = store.begin_write(["k"]), store.begin_write(["k"])
+    first, second = store.begin_write(Write(["k"])), store.begin_write(Write(["k"]))
     store.end_write(first, kept("first"))
     assert load(store, "k", "read meanwhile") is False
     store.end_write(second, kept("second"))
@@ -207,7 +210,7 @@ def test_of_two_writes_at_once_neither_keeps_its_value(store):
 
 def test_a_written_value_ends_its_ttl_after_the_write_began(store, clock):
     """A value that was written is as old as the beginning of its write."""
-    write = store.begin_write(["k"])
+    write = store.begin_write(Write(["k"]))
     clock.now += 4
     store.end_write(write, kept("v"))
     clock.now += 6
@@ -288,7 +291,7 @@ def test_an_entry_is_there_at_every_moment_of_its_second_chance(store):
     for key in "abc":
         load(store, key, key)
     store.get("a", MISS)
-    flight = store.take_off("d")
+    flight = store.take_off(Flight("d"))
     found = []
 
     def look(frame, event, argument):
@@ -297,7 +300,7 @@ def test_an_entry_is_there_at_every_moment_of_its_second_chance(store):
 
     sys.settrace(look)
     try:
-        store.fill(flight, Fresh("d"))
+        store.end(flight, Fresh("d"))
     finally:
         sys.settrace(None)
 
@@ -309,8 +312,9 @@ def test_an_entry_is_there_at_every_moment_of_its_second_chance(store):
 def test_an_entry_is_there_at_every_moment_of_its_replacement(store):
     """A key that is filled anew is never missing in between."""
     load(store, "a", "old")
-    first = store.take_off("b")
-    store._flights["a"] = flight = Flight("a", 1000.0)
+    first = store.take_off(Flight("b"))
+    store._flights["a"] = flight = Flight("a")
+    flight.began = 1000.0
     found = []
 
     def look(frame, event, argument):
@@ -319,10 +323,10 @@ def test_an_entry_is_there_at_every_moment_of_its_replacement(store):
 
     sys.settrace(look)
     try:
-        store.fill(flight, Fresh("new"))
+        store.end(flight, Fresh("new"))
     finally:
         sys.settrace(None)
-    store.fill(first, Fresh("b"))
+    store.end(first, Fresh("b"))
 
     assert store.get("a", MISS) == "new"
     assert all(found)
@@ -346,31 +350,31 @@ def test_what_a_disabled_store_holds_is_served_again_unless_it_was_flushed_meanw
 
 def test_flushes_of_tags_are_forgotten_when_no_load_is_open(store):
     """Which tags were flushed is remembered for the loads that run meanwhile, and no longer."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     store.flush_tag("t")
     assert store._tags.flushed
 
-    store.fill(flight, Fresh("v"))
+    store.end(flight, Fresh("v"))
 
     assert not store._tags.flushed
 
 
 def test_a_load_that_asks_for_its_own_key_through_another_raises(store):
     """A loader that waits for a load which waits for it is told so, however many loads lie between."""
-    outer, between, inner = store.take_off("k"), store.take_off("j"), store.take_off("i")
+    outer, between, inner = store.take_off(Flight("k")), store.take_off(Flight("j")), store.take_off(Flight("i"))
 
     with outer, between, inner, pytest.raises(RecursiveLoad):
-        store.take_off("k")
-    assert store.take_off("k").landing is not None
+        store.take_off(Flight("k"))
+    assert isinstance(store.take_off(Flight("k")), Passenger)
 
 
 def test_a_closed_store_stores_nothing(store):
     """Loads and writes that end after the close leave nothing behind."""
     load(store, "before", "v")
-    flight, write = store.take_off("filled"), store.begin_write(["written"])
+    flight, write = store.take_off(Flight("filled")), store.begin_write(Write(["written"]))
     store.close()
 
-    assert store.fill(flight, Fresh("v")) is False
+    assert store.end(flight, Fresh("v")).stored is False
     store.end_write(write, kept("v"))
     assert load(store, "later", "v") is False
     assert store.contents.entries == {}
@@ -385,18 +389,19 @@ class Farewell:
         self.ended = ended
 
     def __del__(self):
-        self.store.take_off("other")
+        self.store.take_off(Flight("other"))
         self.store.flush("other")
         self.ended.append("k")
 
 
 def replaced(store, clock):
-    store.end_write(store.begin_write(["k"]), kept("other"))
+    store.end_write(store.begin_write(Write(["k"])), kept("other"))
 
 
 def refilled(store, clock):
-    store._flights["k"] = flight = Flight("k", clock())
-    store.fill(flight, Fresh("new"))
+    store._flights["k"] = flight = Flight("k")
+    flight.began = clock()
+    store.end(flight, Fresh("new"))
 
 
 def evicted(store, clock):

@@ -20,9 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from flushmesh.entry import MISS, Entry
 from flushmesh.errors import RecursiveLoad
+from flushmesh.failure import Failure
 from flushmesh.flight import Flight, Passenger
 from flushmesh.fresh import Fresh
 from flushmesh.store import Store
+from flushmesh.write import Write
 from tests.unit.clock import Clock
 from tests.unit.storemodel import KEYS, TAGS, Load, Model, Value, Writing
 
@@ -105,14 +107,14 @@ class StoreMachine(RuleBasedStateMachine):
     def begin_load(self, key, ahead):
         model, held, running = self.model, self.model.serves(key), self.model.running(key)
 
-        got = self.store.take_off(key, ahead=ahead)
+        got = self.store.take_off(Flight(key), ahead=ahead)
 
         if held is not None and (model.now < held.due or not ahead or running):
             assert isinstance(got, Entry)
             assert got.value == held.value.text
         elif held is None and running is not None and not model.disabled:
             assert isinstance(got, Passenger)
-            assert not got.landing.done()
+            assert got.landing is None
             running.waiting.append((got, model.stamp()))
         else:
             assert isinstance(got, Flight)
@@ -120,7 +122,7 @@ class StoreMachine(RuleBasedStateMachine):
             if held is not None:
                 held.due = held.expires
             model.loads_begun += 1
-            model.loads.append(Load(key, got, model.stamp(), model.now, revoked=running is not None))
+            model.loads.append(Load(key, got, model.stamp(), model.now, revoked=running is not None, ahead=held))
 
     @rule(key=SOME_KEY, value=VALUES, fraction=FRACTIONS)
     def load(self, key, value, fraction):
@@ -142,14 +144,14 @@ class StoreMachine(RuleBasedStateMachine):
         model.fraction = fraction
 
         fresh = Fresh(value.text, ttl=value.ttl, tags=value.tags, version=value.version)
-        stored = self.store.fill(load.flight, fresh, value.size, keep=keep)
+        stored = self.store.end(load.flight, fresh, value.size, keep=keep).stored
 
         flushes = model.flushes_since(load.stamp, value.tags)
         expected = keep and model.may_fill(load, value) and model.put(load.key, value, load.stamp, load.began)
         assert stored is expected
         model.refused += keep and not stored
         for passenger, boarded in load.waiting:
-            landing = passenger.landing.result(0)
+            landing = passenger.landing
             assert landing.unpack() == value.text
             # Nobody who came after a flush is given what was loaded before it, and nobody else is turned away
             # but those for whom that is in doubt.
@@ -171,13 +173,16 @@ class StoreMachine(RuleBasedStateMachine):
         interrupted = isinstance(error, KeyboardInterrupt)
         old = None if interrupted else model.old(load.key)
 
-        landing = self.store.fail(load.flight, error)
+        landing = self.store.end(load.flight, failure=Failure(error))
 
+        if interrupted and load.ahead is not None:
+            # The attempt came to nothing: the next caller makes another.
+            load.ahead.due = -inf
         model.load_errors += not interrupted
-        for each in (landing, *(passenger.landing.result(0) for passenger, _ in load.waiting)):
+        for each in (landing, *(passenger.landing for passenger, _ in load.waiting)):
             assert each.abandoned is interrupted
             if old is None:
-                assert each.error is error
+                assert each.failure.error is error
             else:
                 assert (each.unpack(), each.graced.age) == (old.value.text, model.now - old.loaded_at)
         assert all(passenger.takes(landing) is not interrupted for passenger, _ in load.waiting)
@@ -191,7 +196,7 @@ class StoreMachine(RuleBasedStateMachine):
 
         with load.flight:
             try:
-                self.store.take_off(load.key)
+                self.store.take_off(Flight(load.key))
             except RecursiveLoad:
                 return
         raise AssertionError("a load waits for itself")
@@ -303,7 +308,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(keys=st.lists(SOME_KEY, max_size=2, unique=True), tags=st.lists(SOME_TAG, max_size=1))
     def begin_write(self, keys, tags):
         model = self.model
-        write = self.store.begin_write(keys, tags)
+        write = self.store.begin_write(Write(keys, tags))
 
         for key in keys:
             model.flush(key)

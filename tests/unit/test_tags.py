@@ -7,9 +7,10 @@ import pytest
 
 from flushmesh import tags as tags_module
 from flushmesh.entry import MISS
-from flushmesh.flight import Passenger
+from flushmesh.flight import Flight, Passenger
 from flushmesh.fresh import TAGS_MAX, Fresh
 from flushmesh.store import Store
+from flushmesh.write import Write
 from tests.unit.caches import InThread, cache_of, never, until
 
 
@@ -20,7 +21,7 @@ def store(clock):
 
 def load(store, key, *tags, value="v"):
     """Load *value* with *tags* as a caller would."""
-    return store.fill(store.take_off(key), Fresh(value, tags=tags))
+    return store.end(store.take_off(Flight(key)), Fresh(value, tags=tags)).stored
 
 
 def test_a_tag_flush_forgets_every_key_with_the_tag_and_no_other(cache, mesh):
@@ -101,44 +102,44 @@ def test_a_wrong_tag_is_not_flushed(cache, mesh, tag):
 
 def test_a_tag_flush_refuses_the_fill_of_a_load_that_turns_out_to_carry_it(store):
     """Which tags a value has is known only at its end; a flush since its beginning counts."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
 
     store.flush_tag("t")
 
-    assert store.fill(flight, Fresh("old", tags=["other", "t"])) is False
+    assert store.end(flight, Fresh("old", tags=["other", "t"])).stored is False
     assert store.get("k", MISS) is MISS
 
 
 def test_a_tag_flush_before_a_load_does_not_refuse_its_fill(store):
     """Only what was flushed since the load began is too old, also while an older load is open."""
-    older = store.take_off("older")
+    older = store.take_off(Flight("older"))
     store.flush_tag("t")
 
     assert load(store, "k", "t") is True
-    assert store.fill(older, Fresh("old", tags=["t"])) is False
+    assert store.end(older, Fresh("old", tags=["t"])).stored is False
 
 
 def test_a_tag_flush_leaves_a_running_load_with_other_tags_alone(store):
     """A load is not refused for a tag that it does not carry."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
 
     store.flush_tag("t")
 
-    assert store.fill(flight, Fresh("v", tags=["other"])) is True
+    assert store.end(flight, Fresh("v", tags=["other"])).stored is True
 
 
 def test_of_those_who_wait_only_the_ones_from_before_the_flush_get_the_value(store):
     """Who came after the tag flush starts anew; who came before it is given what was asked for."""
-    flight = store.take_off("k")
-    before = store.take_off("k")
+    flight = store.take_off(Flight("k"))
+    before = store.take_off(Flight("k"))
     store.flush_tag("t")
-    between = store.take_off("k")
+    between = store.take_off(Flight("k"))
     store.flush_tag("other")
-    after = store.take_off("k")
-    store.fill(flight, Fresh("old", tags=["t", "other", "third"]))
+    after = store.take_off(Flight("k"))
+    store.end(flight, Fresh("old", tags=["t", "other", "third"]))
 
     assert [type(each) for each in (before, between, after)] == [Passenger] * 3
-    landing = before.landing.result(0)
+    landing = before.landing
     assert before.takes(landing)
     assert landing.unpack() == "old"
     assert not between.takes(landing)
@@ -147,23 +148,23 @@ def test_of_those_who_wait_only_the_ones_from_before_the_flush_get_the_value(sto
 
 def test_who_came_between_two_flushes_of_one_tag_is_not_given_what_was_loaded_before_the_first(store):
     """Of several flushes the first counts."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     store.flush_tag("t")
-    between = store.take_off("k")
+    between = store.take_off(Flight("k"))
     store.flush_tag("t")
-    store.fill(flight, Fresh("old", tags=["t"]))
+    store.end(flight, Fresh("old", tags=["t"]))
 
-    assert not between.takes(between.landing.result(0))
+    assert not between.takes(between.landing)
 
 
 def test_who_waits_since_before_the_flush_of_another_tag_gets_the_value(store):
     """A flush that the value does not carry turns nobody away."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     store.flush_tag("other")
-    waiting = store.take_off("k")
-    store.fill(flight, Fresh("v", tags=["t"]))
+    waiting = store.take_off(Flight("k"))
+    store.end(flight, Fresh("v", tags=["t"]))
 
-    assert waiting.takes(waiting.landing.result(0))
+    assert waiting.takes(waiting.landing)
     assert store.get("k", MISS) == "v"
 
 
@@ -214,19 +215,19 @@ def test_a_task_that_came_after_the_tag_flush_loads_anew(cache):
 
 def test_a_load_revoked_by_its_key_turns_away_who_came_after_any_tag_flush(store):
     """Of a load that was revoked nobody remembers the tags; in doubt it counts as covered."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     store.flush_tag("t")
-    waiting = store.take_off("k")
+    waiting = store.take_off(Flight("k"))
     store.flush("k")
-    store.fill(flight, Fresh("old", tags=["t"]))
+    store.end(flight, Fresh("old", tags=["t"]))
 
-    assert not waiting.takes(waiting.landing.result(0))
+    assert not waiting.takes(waiting.landing)
 
 
 def test_a_replaced_entry_answers_to_its_new_tags_alone(store):
     """The tags of what a key held before say nothing of what it holds now."""
     load(store, "k", "old")
-    store.end_write(store.begin_write(["k"]), {"k": (Fresh("v", tags=["new"]), 1)})
+    store.end_write(store.begin_write(Write(["k"])), {"k": (Fresh("v", tags=["new"]), 1)})
 
     assert store.flush_tag("old") is False
     assert store.get("k", MISS) == "v"
@@ -283,9 +284,9 @@ def test_the_index_forgets_what_is_gone(clock, let_go):
 
 def test_flushed_tags_are_remembered_only_while_something_is_open(store):
     """With the last open load and the last open write, the memory of flushed tags is empty."""
-    flight, write = store.take_off("a"), store.begin_write(["b"])
+    flight, write = store.take_off(Flight("a")), store.begin_write(Write(["b"]))
     store.flush_tag("t")
-    store.fill(flight, Fresh("v"))
+    store.end(flight, Fresh("v"))
     assert store._tags.flushed
     store.end_write(write)
 
@@ -297,16 +298,16 @@ def test_flushed_tags_are_remembered_only_while_something_is_open(store):
 def test_more_flushed_tags_than_can_be_remembered_revoke_what_is_open(store, monkeypatch):
     """At the bound the open loads and writes are refused, whatever their tags, and the memory begins anew."""
     monkeypatch.setattr(tags_module, "REMEMBERED_MAX", 3)
-    flight, write = store.take_off("a"), store.begin_write(["b"])
+    flight, write = store.take_off(Flight("a")), store.begin_write(Write(["b"]))
     for number in range(4):
         store.flush_tag(f"t{number}")
-    later = store.take_off("later")
+    later = store.take_off(Flight("later"))
 
-    assert store.fill(flight, Fresh("v")) is False
+    assert store.end(flight, Fresh("v")).stored is False
     store.end_write(write, {"b": (Fresh("v"), 1)})
     assert not store.holds("b")
     assert len(store._tags.flushed) == 1
-    assert store.fill(later, Fresh("v", tags=["t1"])) is True
+    assert store.end(later, Fresh("v", tags=["t1"])).stored is True
 
 
 def test_a_tag_flush_from_a_peer_forgets_here_and_tells_nobody(mesh):

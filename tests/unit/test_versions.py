@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from flushmesh.entry import MISS
+from flushmesh.flight import Flight
 from flushmesh.fresh import VERSION_MAX, Fresh
 from flushmesh.store import Store
 from flushmesh.versions import LAG_MAX, Versions
@@ -18,7 +19,7 @@ def store(clock):
 
 def load(store, key, version, value="v"):
     """Load *value* of *version* as a caller would."""
-    return store.fill(store.take_off(key), Fresh(value, version=version))
+    return store.end(store.take_off(Flight(key)), Fresh(value, version=version)).stored
 
 
 @pytest.mark.parametrize(("held", "stays"), [(6, False), (7, True), (8, True), (None, False)])
@@ -72,10 +73,10 @@ def test_a_later_flush_does_not_demand_less(store):
 
 def test_a_load_that_runs_during_a_flush_with_a_version_is_refused(store):
     """A running load is revoked as by any other flush, though it may be new enough: its version is not known yet."""
-    flight = store.take_off("k")
+    flight = store.take_off(Flight("k"))
     store.flush("k", 7)
 
-    assert store.fill(flight, Fresh("v", version=8)) is False
+    assert store.end(flight, Fresh("v", version=8)).stored is False
 
 
 def test_demands_are_of_one_key_each(store):
@@ -148,7 +149,7 @@ def test_an_async_loader_may_give_a_version(cache):
 
 
 def test_demands_are_bounded_and_losing_one_errs_towards_not_storing():
-    """While a replica might still lag, no versioned value of an unknown key is kept; then all is as before."""
+    """While a replica might still lag, a key whose demand was lost keeps no versioned value; then all is as before."""
     versions = Versions(demands_max=2)
     versions.demand("a", 7, now=0.0)
     versions.demand("b", 7, now=10.0)
@@ -156,10 +157,22 @@ def test_demands_are_bounded_and_losing_one_errs_towards_not_storing():
 
     assert len(versions._demands) == 2
     assert not versions.allow("a", 9, now=20.0)
-    assert not versions.allow("never flushed", 9, now=LAG_MAX - 1)
-    assert versions.allow("never flushed", 9, now=LAG_MAX)
+    assert versions.lost == 1
+    assert not versions.allow("a", 9, now=LAG_MAX - 1)
+    assert versions.allow("a", 9, now=LAG_MAX + 1)
     assert versions.allow("b", 7, now=20.0)
     assert not versions.allow("b", 6, now=20.0)
+
+
+def test_losing_demands_costs_few_other_keys():
+    """As many keys as are remembered have lost their demand; nearly every other key is kept as before."""
+    versions = Versions(demands_max=1_000)
+    for number in range(2_000):
+        versions.demand(f"k{number}", 7, now=1.0)
+
+    assert versions.lost == 1_000
+    assert not any(versions.allow(f"k{number}", 9, now=2.0) for number in range(1_000))
+    assert sum(versions.allow(f"other{number}", 9, now=2.0) for number in range(1_000)) > 950
 
 
 def test_the_demand_that_is_lost_is_the_one_made_longest_ago():

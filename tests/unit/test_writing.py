@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from flushmesh.errors import MeshClosed
+from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from tests.unit.caches import InThread, cache_of, never, until
 
@@ -107,14 +108,14 @@ def test_a_write_is_checked_before_it_begins(cache, mesh):
 
 def test_tags_that_are_being_written_are_not_filled(cache):
     """A load that turns out to carry one is returned and not stored, begun before, inside or across."""
-    flight = cache._store.take_off("before")
+    flight = cache._store.take_off(Flight("before"))
     across = None
     with cache.writing(tags=["t"]):
-        assert cache._store.fill(flight, Fresh("old", tags=["t"])) is False
+        assert cache._store.end(flight, Fresh("old", tags=["t"])).stored is False
         assert cache.get_or_load("inside", lambda: Fresh("old", tags=["t"])) == "old"
         assert cache.get_or_load("other", lambda: Fresh("v", tags=["u"])) == "v"
-        across = cache._store.take_off("across")
-    assert cache._store.fill(across, Fresh("old", tags=["t"])) is False
+        across = cache._store.take_off(Flight("across"))
+    assert cache._store.end(across, Fresh("old", tags=["t"])).stored is False
 
     assert list(cache) == ["other"]
     assert cache.get_or_load("inside", lambda: Fresh("new", tags=["t"])) == "new"

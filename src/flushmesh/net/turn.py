@@ -14,7 +14,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self, TextIO
+from typing import Final, Self
 
 # Choosing a port takes milliseconds; a process that is frozen while it does must not hold up the others.
 TURN_MAX: Final = 1.0
@@ -24,28 +24,46 @@ class Turn:
     """
     This process's turn, from `__enter__` to `__exit__`.
 
-    Where the lock cannot be had, everybody just goes ahead.
+    Where the lock is not available, every process goes ahead.
     """
 
+    _lock: int | None = None
+
     def __enter__(self) -> Self:
-        self._lock: TextIO | None = None
-        with suppress(OSError):
-            self._lock = open(Path(tempfile.gettempdir()) / f"flushmesh-{os.getuid()}.lock", "w")
+        self._lock = _open()
         deadline = time.monotonic() + TURN_MAX
         while self._lock is not None and time.monotonic() < deadline:
-            with suppress(BlockingIOError):
+            try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            time.sleep(0.005)
+            except BlockingIOError:
+                time.sleep(0.005)
+            except OSError:
+                break  # This file system knows no locks.
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         if self._lock is not None:
-            # Closing would not do: a child that was forked meanwhile has the same lock open.
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            self._lock.close()
+            # Closing is not enough: a child that was forked in the meantime has the same lock open.
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+            self.disown()
 
     def disown(self) -> None:
         """In a forked child: leave the turn to the parent."""
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
+            self._lock = None
+
+
+def _open() -> int | None:
+    """
+    Return the descriptor of the lock file, or None if it cannot be opened.
+
+    Anybody can write to the temporary directory, and foretell the file's name.  So a link there
+    is not followed, what is there is not emptied, and a pipe does not block.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(OSError):
+        return os.open(Path(tempfile.gettempdir()) / f"flushmesh-{os.getuid()}.lock", flags, 0o600)
+    return None
