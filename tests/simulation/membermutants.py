@@ -62,6 +62,8 @@ MEMBERS = (
     mutant(
         "a departure with flushes missing is accepted",
         (f"{MEMBERSHIP}.said_goodbye", "if peer.flushes < flushes and not", "if False and not"),
+        seen_by="tests/protocol/test_membership.py::test_a_visitor_that_came_wrote_and_went_costs_what_it_flushed",
+        because="the proof stands for two seconds first, and in small worlds everything has run out by then",
     ),
     mutant(
         "a departure always costs trust",
@@ -108,6 +110,8 @@ MEMBERS = (
     mutant(
         "a node that leaves waits for no member that it has not reached",
         (f"{NODE}._out_of_reach", "return address is None or address.refused_since is not None", "return True"),
+        seen_by="tests/protocol/test_leaving.py::test_a_node_that_leaves_waits_for_a_member_it_has_not_reached",
+        because="it waits for the dials that are under way in any case",
     ),
     mutant(
         "a node that leaves refuses members",
@@ -154,6 +158,8 @@ JOINING = (
     mutant(
         "joining does not wait for what members know",
         (f"{TRUST}.settles", "return complete and ", "return "),
+        seen_by=f"{RULES}::test_joining_lasts_until_the_first_member_has_told_of_the_others",
+        because="the members that it does not know yet hold the proof a moment later",
     ),
     mutant(
         "an address that does not answer counts as nobody",
@@ -172,6 +178,8 @@ JOINING = (
     mutant(
         "a discovery that is silent for long holds no proof",
         (f"{TRUST}._proven", "for source in self.awaited():", "for source in ():"),
+        seen_by="tests/protocol/test_names.py::test_a_discovery_that_has_proposed_nothing_keeps_the_node_joining",
+        because="nothing is promised of nodes that no discovery has named yet",
     ),
 )
 
@@ -197,6 +205,8 @@ NAMES = (
             "if not address.unseen or address.given_up or not self._proves or peers.at(address.text):",
             "if True:",
         ),
+        seen_by="tests/protocol/test_names.py::test_a_name_that_was_silent_and_refuses_now_costs_distrust",
+        because="it shows seldom: a named node has to be out of reach for as long as it lives",
     ),
     mutant(
         "a member's address proves nothing new after the member",
@@ -205,6 +215,8 @@ NAMES = (
             "address.proven = max(address.proven, peer.vouched)",
             "address.proven = float('inf')",
         ),
+        seen_by="tests/protocol/test_names.py::test_a_host_that_only_dns_names_is_excused_for_a_minute",
+        because="it shows seldom: another node has to come to an address from which nothing comes back",
     ),
     mutant(
         "a pod that was not heard to leave is excused",
@@ -272,6 +284,8 @@ GIVING_UP = (
     mutant(
         "a peer that another one reaches is given up",
         (f"{MEMBERSHIP}._reason_to_give_up", " or self.reached_by_others(peer, now)", ""),
+        seen_by="tests/protocol/test_giving_up.py::test_a_member_that_a_fresh_peer_reaches_is_not_given_up",
+        because="a node that is given up is excused, and is a member again by news",
     ),
     mutant(
         "two dead nodes keep each other alive",

@@ -3,6 +3,7 @@
 from flushmesh.flight import Flight
 from flushmesh.fresh import Fresh
 from flushmesh.protocol.effects import RecheckReceipts
+from flushmesh.protocol.trust import Phase
 from flushmesh.store import MISS, Store
 from flushmesh.versions import LAG_MAX, Versions
 from flushmesh.write import Write
@@ -65,6 +66,21 @@ def test_a_lost_node_is_dialled_for_a_while():
     world.run(6)
 
     assert a.follows(b)
+
+
+def test_joining_lasts_until_the_first_member_has_told_of_the_others():
+    """A newcomer whose names have all answered is joining until it has heard, and tried, whom they know."""
+    world, (_a, b) = joined("a", "b")
+    newcomer = world.add("c")
+    world.propose(newcomer, "b")
+    while not newcomer.follows(b):
+        any(world._move(end) for end in list(world.streams) if end[0] == "c" or world.streams[end][0] == "c")
+    assert newcomer.node.trust.phase is Phase.JOINING
+    world.settle()
+    world.run(0.5)
+
+    assert newcomer.node.trust.phase is Phase.JOINED
+    assert newcomer.known == {"a", "b"}
 
 
 def test_a_node_that_leaves_first_hears_of_all_members():
