@@ -308,6 +308,8 @@ GIVING_UP = (
     mutant(
         "one refusal is enough",
         (f"{MEMBERSHIP}._refused", "if address.refused_at < address.refused_since + REFUSED_FOR:", "if False:"),
+        seen_by=f"{RULES}::test_a_peer_whose_address_refused_once_is_not_given_up_while_the_next_dial_hangs",
+        because="the dials that follow a refusal in five seconds have to hang, all of them",
     ),
     mutant(
         "a refusal outlives the return of its node",

@@ -53,6 +53,19 @@ def test_a_node_that_is_alone_has_proven_its_last_tick():
     assert a.node.trust.at <= ticked
 
 
+def test_a_peer_whose_address_refused_once_is_not_given_up_while_the_next_dial_hangs(monkeypatch):
+    """A refusal, as in the pause of a fork, proves death only if another one follows five seconds later."""
+    world, (a, b) = joined("a", "b")
+    world.run(3)
+    world.crash("b")
+    world.run(0.1)
+    assert a.node.addresses.get("b:1").refused_since is not None
+    monkeypatch.setattr(world, "_dial", lambda member, link, name: None)
+    world.run(8)
+
+    assert a.peer(b) is not None
+
+
 def test_a_lost_node_is_dialled_for_a_while():
     """A node that was given up may be alive: its address is dialled for a while, although nothing names it."""
     world, (a, b) = joined("a", "b", lost_after=10.0)
