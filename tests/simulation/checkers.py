@@ -265,8 +265,12 @@ class Checkers:
         """A gap is no longer silent; and no cache is emptied at once."""
         if after != before:
             self.fail("G8", f"{process} lost {before - after} of {before} entries at once to distrust")
-        if peer is not None and self.run.calm:
+        if peer is not None and self.run.calm and not self._came_too_early(process, peer):
             self.fail("G8", f"{process} distrusts {peer.name} although nothing went wrong")
+
+    def _came_too_early(self, process: Process, peer: Identity) -> bool:
+        """Return whether *peer* left before anybody knew of *process*, which was there and names nobody itself."""
+        return self.acquaintance.process(peer.id).closed_at < process.first_met
 
     # G5: receipts tell the truth.
 

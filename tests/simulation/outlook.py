@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from flushmesh.protocol.membership import GOODBYE_MAX
 from flushmesh.protocol.trust import Phase
 from tests.simulation.network import CONNECT_MAX, Port
 from tests.simulation.plan import DNS, DNS_LAG, MDNS
@@ -25,7 +26,7 @@ START_MAX = 1.5
 def check_calm(run: Run) -> None:
     """While nothing goes wrong no proof stands still for half the bound: it would cost hits."""
     for process in run.alive():
-        if run.world.now < process.started + START_MAX or run.checkers.acquaintance.unreachable(process):
+        if run.world.now < process.started + _start_max(run) or run.checkers.acquaintance.unreachable(process):
             continue
         if run.plan.discovery == DNS and not _knows_the_pods(process):
             continue
@@ -35,6 +36,11 @@ def check_calm(run: Run) -> None:
         # An address that refuses is tried every quarter of the bound, and a bound of a second allows five pings.
         if age > max(bound / 2, bound / 4 + 2 * run.plan.ping_interval):
             run.checkers.fail("calm", f"the proof of {process} is {age:.2f} s old: {_why(process)}")
+
+
+def _start_max(run: Run) -> float:
+    """Return for how long a node may look around; one that names nobody may miss a visitor meanwhile."""
+    return START_MAX + (GOODBYE_MAX + START_MAX if run.plan.partial else 0.0)
 
 
 def _knows_the_pods(process: Process) -> bool:

@@ -66,7 +66,7 @@ class Process:
         self.rate = rate
         self.offset = self.world.random.uniform(0, 1e5)
         self.started = self.world.now
-        self.ended = float("inf")
+        self.ended = self.first_met = self.closed_at = float("inf")
         self.alive = True
         self.paused = False
         self.closing = False
@@ -303,6 +303,7 @@ class Process:
                 self.run.checkers.parted(self, peer, reason, gone=gone)
             case do.PeerFollowed(peer):
                 self.met_any = True
+                self.first_met = min(self.first_met, self.world.now)
                 self.world.note(f"{self} follows {peer.name}")
             case do.Joined(silent):
                 self.world.note(f"{self} has joined{', without ' if silent else ''}{', '.join(silent)}")
@@ -342,6 +343,7 @@ class Process:
         """Say goodbye and end, as the driver does."""
         if not self.closing and self.alive:
             self.closing = True
+            self.closed_at = self.world.now
             self.world.note(f"{self} leaves")
             self.deliver(lambda: self._meet_somebody(self.world.now))
 
