@@ -22,6 +22,10 @@ ROSTER, DNS, MDNS = "roster", "dns", "mdns"
 DNS_LAG = 8.0
 
 
+# How long a message takes at most, on average.
+MEAN_MAX = 0.5
+
+
 @dataclass(frozen=True)
 class Plan:
     """
@@ -127,8 +131,9 @@ def plan_of(seed: int) -> Plan:
     )
     if random.random() < 0.5:
         plan = _small(plan, random)
-    # A peer is given up only after many times what an answer takes.
-    plan = replace(plan, delay=min(plan.delay, plan.lost_after / (40 * (1 + plan.spread))))
+    # A peer is given up only after many times what an answer takes, and two sides meet within seconds.
+    mean = min(plan.lost_after / 40, MEAN_MAX)
+    plan = replace(plan, delay=min(plan.delay, mean / (1 + plan.spread)))
     return _kind(_surroundings(plan, random), random)
 
 
