@@ -39,8 +39,8 @@ def check_calm(run: Run) -> None:
 
 
 def _start_max(run: Run) -> float:
-    """Return for how long a node may look around; one that names nobody may miss a visitor meanwhile."""
-    return START_MAX + (GOODBYE_MAX + START_MAX if run.plan.partial else 0.0)
+    """Return for how long a node may look around; it may miss a visitor meanwhile, and waits for its goodbye."""
+    return START_MAX + (GOODBYE_MAX + START_MAX if run.plan.visits or run.plan.partial else 0.0)
 
 
 def _knows_the_pods(process: Process) -> bool:
